@@ -132,7 +132,7 @@ class Frame:
     @property
     def n(self) -> int:
         """Number of records."""
-        return self.matrix.shape[1]
+        return int(self.matrix.shape[1])
 
     def __getitem__(self, name: str) -> Longs:
         """A number's column (bits, for a double), or the starts of a span."""
