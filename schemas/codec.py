@@ -1,23 +1,92 @@
 """The compressions that Kafka knows, undone within a bound.
 
-A few kilobytes can claim to be gigabytes, so nothing here decompresses into memory that it asks for on the way: the
-caller gives the room, and what does not fit is refused. Codec numbers are those of a record batch's attributes.
+A few kilobytes can claim to be gigabytes, so nothing here asks for memory as it goes: the caller gives the room, and
+what does not fit in it is refused. (zstd keeps a window beside it, of at most as many bytes as it has written.) Codec
+numbers are those of a record batch's attributes; frames are as Kafka's clients write them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
+import cramjam
+import numpy as np
 from aiokafka.codec import gzip_encode, lz4_encode, snappy_encode, zstd_encode
 
-_ENCODERS = {
+from .errors import FormatError
+
+_XERIAL = b"\x82SNAPPY\0"
+"""Start of a stream of snappy blocks, as Java's clients write it: 16 bytes of header, then (length, block) pairs."""
+_XERIAL_HEADER = 16
+_NO_ROOM = ("failed to write whole buffer", "output buffer (size")
+"""How cramjam says that the room is too small; anything else that it says means damage."""
+
+
+class TooLarge(FormatError):
+    """Decompressed bytes that do not fit in the room given."""
+
+
+class CorruptData(FormatError):
+    """Bytes that are not what the codec writes."""
+
+
+def decompress_into(codec: int, data: memoryview, room: memoryview) -> int:
+    """Decompress `data` (codec 0 copies) to the start of `room`; answers how many bytes. TooLarge or CorruptData."""
+    undo = _DECODERS.get(codec)
+    if undo is None:
+        raise CorruptData(f"compression codec {codec} is none of Kafka's (0-4)")
+    try:
+        return undo(data, room)
+    except cramjam.DecompressionError as error:
+        if any(words in str(error) for words in _NO_ROOM):
+            raise TooLarge(f"decompressed, it is larger than {len(room)} bytes") from error
+        raise CorruptData(f"codec {codec}: {error}") from error
+
+
+def decompress(codec: int, data: bytes | memoryview, limit: int) -> bytes:
+    """`data` decompressed; TooLarge before more than `limit` bytes exist, CorruptData."""
+    room = np.empty(limit, np.uint8).data
+    return bytes(room[: decompress_into(codec, memoryview(data), room)])
+
+
+def compress(codec: int, data: bytes) -> bytes:
+    """`data` under codec 0 none, 1 gzip, 2 snappy (xerial blocks), 3 lz4 (independent blocks), 4 zstd."""
+    return bytes(_ENCODERS[codec](data))
+
+
+def _copy(data: memoryview, room: memoryview) -> int:
+    if len(data) > len(room):
+        raise TooLarge(f"{len(data)} bytes are more than {len(room)}")
+    room[: len(data)] = data
+    return len(data)
+
+
+def _snappy(data: memoryview, room: memoryview) -> int:
+    """One raw block, or a xerial stream of them."""
+    if data[: len(_XERIAL)] != _XERIAL:
+        return int(cramjam.snappy.decompress_raw_into(data, room))
+    used, at = 0, _XERIAL_HEADER
+    while at < len(data):
+        start, end = at + 4, at + 4 + int.from_bytes(data[at : at + 4])
+        if end > len(data):
+            raise CorruptData(f"a snappy block ends at byte {end} of {len(data)}")
+        used += int(cramjam.snappy.decompress_raw_into(data[start:end], room[used:]))
+        at = end
+    return used
+
+
+_DECODERS: dict[int, Callable[[memoryview, memoryview], int]] = {
+    0: _copy,
+    1: cramjam.gzip.decompress_into,
+    2: _snappy,
+    3: cramjam.lz4.decompress_into,
+    4: cramjam.zstd.decompress_into,
+}
+_ENCODERS: dict[int, Callable[[bytes], bytes]] = {
+    0: bytes,
     1: partial(gzip_encode, compresslevel=6),
     2: snappy_encode,
     3: partial(lz4_encode, level=1),
     4: zstd_encode,
 }
-
-
-def compress(codec: int, data: bytes) -> bytes:
-    """`data` under codec 1 gzip, 2 snappy (xerial blocks, as Java writes), 3 lz4, 4 zstd."""
-    return bytes(_ENCODERS[codec](data))
