@@ -1,0 +1,24 @@
+"""What tests share: one real broker for the session, and names that no other test uses."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from connectors.local_kafka import borrowed_kafka
+from connectors.state_folder import state_folder
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[str]:
+    """Bootstrap servers of a broker that lives as long as the session; tests share it under prefixes of their own."""
+    with borrowed_kafka(state_folder() / "test-brokers", state_folder() / "maven") as broker:
+        yield broker.bootstrap
+
+
+@pytest.fixture
+def prefix() -> str:
+    """A topic prefix that nobody else has, dot included: `t-3f2a9c1b.`."""
+    return f"t-{uuid.uuid4().hex[:8]}."
