@@ -20,5 +20,5 @@ def kafka() -> Iterator[str]:
 
 @pytest.fixture
 def prefix() -> str:
-    """A topic prefix that nobody else has, dot included: `t-3f2a9c1b.`."""
-    return f"t-{uuid.uuid4().hex[:8]}."
+    """A topic prefix that nobody else has, `t-3f2a9c1b`."""
+    return f"t-{uuid.uuid4().hex[:8]}"
