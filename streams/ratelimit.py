@@ -1,0 +1,160 @@
+"""Rate limits: whether an agent that asks for capacity gets it now.
+
+A token bucket kept as one number, the theoretical arrival time (GCRA, ITU-T I.371), in integer microseconds; its speed
+and size come with the agent's tier. An agent that keeps running into its bucket is throttled, each time for longer.
+Rules and readings: docs/rules.md, "Rate limits". A row of zeros is an agent without an event.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import NamedTuple
+
+import numba
+import numpy as np
+
+from schemas.columns import Longs
+from schemas.event_types import EventType
+from schemas.kernels import helper, kernel
+
+from .policy import Policy
+from .trust import RETIRED_STATUS, SUSPENDED_STATUS
+
+LIMIT = np.dtype(
+    (
+        np.record,
+        np.dtype(
+            [
+                ("tat_us", np.int64),  # theoretical arrival time: when the bucket will be full; 0: no event yet
+                ("throttled_until_us", np.int64),
+                ("opened", np.int64),  # ms, when the window of violations was opened
+                ("violations", np.int32),
+                ("tier", np.int8),  # tier of the bucket
+            ],
+            align=True,
+        ),
+    )
+)
+
+ALLOW, DENY, THROTTLE = range(3)
+"""Index in the Avro enum `LimitDecision`."""
+BUCKET_LIMIT, THROTTLE_LIMIT, SUSPENSION_LIMIT = range(3)
+"""Index in the Avro enum `Limit`."""
+
+INTENT_DECLARED = int(EventType.INTENT_DECLARED)
+EXECUTION_STARTED = int(EventType.EXECUTION_STARTED)
+REQUEST_SUBMITTED = int(EventType.REQUEST_SUBMITTED)
+
+LONGEST_SHIFT = 30
+"""Doublings after which every throttle is the longest."""
+
+
+class Parameters(NamedTuple):
+    """The policy in integers, times in microseconds but for the window (ms); arrays per tier."""
+
+    interval: Longs
+    """Time in which a bucket earns one request, T of the rule."""
+    burst: Longs
+    """(capacity - 1) T."""
+    violations: int
+    window: int
+    throttle: int
+    longest: int
+
+
+def compile_policy(policy: Policy) -> Parameters:
+    """The numbers of `policy.limits` as the kernel takes them."""
+    rules = policy.limits
+    refill = rules.refill_per_s if rules.by_tier else (rules.flat_refill_per_s,) * len(rules.refill_per_s)
+    capacity = rules.capacity if rules.by_tier else (rules.flat_capacity,) * len(rules.capacity)
+    interval = np.array([round(1_000_000 / Fraction(speed)) for speed in refill], np.int64)
+    return Parameters(
+        interval=interval,
+        burst=(np.array(capacity, np.int64) - 1) * interval,
+        violations=rules.violations,
+        window=rules.window_s * 1000,
+        throttle=rules.throttle_s * 1_000_000,
+        longest=rules.longest_throttle_s * 1_000_000,
+    )
+
+
+@helper
+def asks_for_capacity(kind):  # type: ignore[no-untyped-def]
+    """Whether an event of this type wants to run something."""
+    return kind in (INTENT_DECLARED, EXECUTION_STARTED, REQUEST_SUBMITTED)
+
+
+_I = numba.int64[::1]
+_PARAMETERS = numba.types.NamedTuple((_I, _I, numba.int64, numba.int64, numba.int64, numba.int64), Parameters)  # type: ignore[no-untyped-call]
+
+
+@kernel(numba.void(numba.from_dtype(LIMIT)[::1], _I, _I, _I, _I, _I, _PARAMETERS, _I, _I, _I, _I, _I, _I, _I, _I))
+def decide(  # type: ignore[no-untyped-def]
+    table, row, time, kind, tier, status, p, decision, asked, limit, remaining, retry_after, retry_known, reset, started
+):
+    """Decide the requests among n events in order, changing `table` (LIMIT).
+
+    In, shape (n,): `row` of each event's agent, negative for an event not to decide; `kind` unified event type; `time`
+    (ms), `tier` and `status` as the trust stage decided them. Out, shape (n,), untouched for events not decided:
+    `decision` and `asked` (its presence: 1 for a request, else 0 and all the others are 0), `limit` that bound,
+    `remaining` requests, `retry_after` (us) and `retry_known` (its presence), `reset` (us), and `started`: 0, or the
+    number of violations with which a throttle began.
+    """
+    for i in range(len(row)):
+        if row[i] < 0:
+            continue
+        agent = table[row[i]]
+        now = time[i] * 1000
+        t = tier[i]
+
+        # 1. The bucket follows the tier: what is owed is owed at the new speed.
+        if agent.tat_us == 0:
+            agent.tat_us = now
+            agent.tier = t
+        elif agent.tier != t:
+            owed = max(agent.tat_us - now, 0)
+            agent.tat_us = now + owed * p.interval[t] // p.interval[agent.tier]
+            agent.tier = t
+
+        asked[i] = asks_for_capacity(kind[i])
+        decision[i] = 0
+        limit[i] = 0
+        remaining[i] = 0
+        retry_after[i] = 0
+        retry_known[i] = 0
+        reset[i] = 0
+        started[i] = 0
+        if not asked[i]:
+            continue
+
+        # 2. The first limit that binds: suspension, throttle, bucket.
+        slack = p.burst[t] - max(agent.tat_us - now, 0)
+        if status[i] == SUSPENDED_STATUS or status[i] == RETIRED_STATUS:
+            decision[i] = DENY
+            limit[i] = SUSPENSION_LIMIT
+        elif now < agent.throttled_until_us:
+            decision[i] = THROTTLE
+            limit[i] = THROTTLE_LIMIT
+            retry_known[i] = 1
+            retry_after[i] = agent.throttled_until_us - now
+        elif slack >= 0:
+            decision[i] = ALLOW
+            agent.tat_us = max(agent.tat_us, now) + p.interval[t]
+            slack -= p.interval[t]
+            remaining[i] = slack // p.interval[t] + 1 if slack >= 0 else 0
+            retry_known[i] = 1
+        else:
+            # 3. A violation: counted in a window that the first one opens; from the policy's number on, a throttle.
+            decision[i] = DENY
+            if agent.violations == 0 or time[i] >= agent.opened + p.window:
+                agent.opened = time[i]
+                agent.violations = 1
+            else:
+                agent.violations += 1
+            if agent.violations >= p.violations:
+                doublings = min(agent.violations - p.violations, LONGEST_SHIFT)
+                agent.throttled_until_us = now + min(p.throttle << doublings, p.longest)
+                started[i] = agent.violations
+            retry_known[i] = 1
+            retry_after[i] = max(-slack, agent.throttled_until_us - now)
+        reset[i] = max(agent.tat_us - now, 0)
