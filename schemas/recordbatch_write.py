@@ -11,10 +11,10 @@ import struct
 from collections.abc import Iterable
 
 import numpy as np
-from aiokafka.record.util import calc_crc32c
 
 from .codec import compress
 from .columns import Bytes
+from .crc32c import crc32c
 
 HEADER = struct.Struct(">qiibIhiqqqhii")
 """Base offset, length, leader epoch, magic, CRC, attributes, last offset delta, first and max timestamp, producer id,
@@ -96,16 +96,15 @@ def frame_batch(
     producer: tuple[int, int, int] = _NO_PRODUCER,
 ) -> bytes:
     """The finished record batch of `body`: base offset 0; `producer` is (id, epoch, base sequence)."""
-    batch = body.out.data[: body.used]
+    batch = body.out[: body.used]
     if codec:
-        batch = memoryview(bytearray(HEADER.size) + compress(codec, bytes(batch[HEADER.size :])))
-    attributes = codec | (_TRANSACTIONAL if transactional else 0)
+        packed = compress(codec, batch[HEADER.size :].tobytes())
+        batch = np.frombuffer(bytearray(HEADER.size) + packed, np.uint8)
+    size, attributes = len(batch), codec | (_TRANSACTIONAL if transactional else 0)
     times = (body.first_ts, body.max_ts)
-    HEADER.pack_into(
-        batch, 0, 0, len(batch) - 12, -1, 2, 0, attributes, body.count - 1, *times, *producer, body.count
-    )  # fmt: skip
-    struct.pack_into(">I", batch, _CRC, calc_crc32c(batch[_ATTRIBUTES:]))
-    return bytes(batch)
+    HEADER.pack_into(batch.data, 0, 0, size - 12, -1, 2, 0, attributes, body.count - 1, *times, *producer, body.count)
+    struct.pack_into(">I", batch.data, _CRC, crc32c(batch, _ATTRIBUTES, size))
+    return batch.tobytes()
 
 
 def _text(content: bytes | None) -> bytes:

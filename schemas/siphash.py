@@ -8,6 +8,7 @@ rounds, which is also what CPython hashes its strings with.
 import numpy as np
 
 from .kernels import helper
+from .words import little64
 
 U = np.uint64
 
@@ -35,21 +36,6 @@ def _round(v0, v1, v2, v3):  # type: ignore[no-untyped-def]
 
 
 @helper
-def _word(buf, p):  # type: ignore[no-untyped-def]
-    """The eight bytes at `p` (uint64), little endian; spelt so that it compiles to one load."""
-    return (
-        U(buf[p])
-        | U(buf[p + U(1)]) << U(8)
-        | U(buf[p + U(2)]) << U(16)
-        | U(buf[p + U(3)]) << U(24)
-        | U(buf[p + U(4)]) << U(32)
-        | U(buf[p + U(5)]) << U(40)
-        | U(buf[p + U(6)]) << U(48)
-        | U(buf[p + U(7)]) << U(56)
-    )
-
-
-@helper
 def sip64(buf, start, length, k0, k1):  # type: ignore[no-untyped-def]
     """SipHash-1-3 (uint64) of `length` bytes of `buf` from `start`, under the key `k0`, `k1` (uint64 each)."""
     k0 = U(k0)
@@ -61,7 +47,7 @@ def sip64(buf, start, length, k0, k1):  # type: ignore[no-untyped-def]
     p = U(start)
     tail = p + (U(length) & ~U(7))
     while p < tail:
-        word = _word(buf, p)
+        word = little64(buf, p)
         v0, v1, v2, v3 = _round(v0, v1, v2, v3 ^ word)
         v0 ^= word
         p += U(8)
