@@ -40,8 +40,12 @@ class Section(BaseModel):
 class Admission(Section):
     """What is decided at all; the rest goes to the dead letters."""
 
-    from_year: Whole = Field(default=2000, ge=1971, le=2200, description="record timestamps before this year are refused")
-    to_year: Whole = Field(default=2090, ge=1972, le=2200, description="record timestamps from this year on are refused")
+    from_year: Whole = Field(
+        default=2000, ge=1971, le=2200, description="record timestamps before this year are refused"
+    )
+    to_year: Whole = Field(
+        default=2090, ge=1972, le=2200, description="record timestamps from this year on are refused"
+    )
     max_unregistered: Whole = Field(
         default=100_000, ge=0, description="agents per partition that were never registered; more are refused"
     )
@@ -177,7 +181,7 @@ class Trust(Section):
     )
     tell: Score = Field(default=Decimal(5), gt=0, description="a change of score is told from this size on")
     decay: tuple[DecayPoint, ...] = Field(
-       default= default_factory=_decay,
+        default_factory=_decay,
         max_length=100,
         description="what is left of the score when idle: 1 at day 0, straight lines between the points, then flat",
     )
@@ -216,11 +220,15 @@ class Limits(Section):
     violations: Whole = Field(
         default=3, ge=1, le=1_000, description="denials by the bucket from which on an agent is throttled"
     )
-    window_s: Whole = Field(default=3_600, ge=1, le=86_400, description="seconds in which denials count, opened by the first")
+    window_s: Whole = Field(
+        default=3_600, ge=1, le=86_400, description="seconds in which denials count, opened by the first"
+    )
     throttle_s: Whole = Field(
         default=30, ge=1, le=86_400, description="seconds of the first throttle; each further one doubles"
     )
-    longest_throttle_s: Whole = Field(default=3_600, ge=1, le=86_400, description="seconds that a throttle lasts at most")
+    longest_throttle_s: Whole = Field(
+        default=3_600, ge=1, le=86_400, description="seconds that a throttle lasts at most"
+    )
 
 
 class Pools(Section):
@@ -241,7 +249,9 @@ class Surprise(Section):
 
     rarity: Share = Field(default=Decimal("0.7"), description="weight of 1 - frequency of the type")
     timing: Share = Field(default=Decimal("0.3"), description="weight of the deviation from the mean gap")
-    prior_kinds: Whole = Field(default=32, ge=1, le=1_000, description="frequency = (weight + 1) / (all weights + this)")
+    prior_kinds: Whole = Field(
+        default=32, ge=1, le=1_000, description="frequency = (weight + 1) / (all weights + this)"
+    )
     step_ms: Whole = Field(
         default=1_000, ge=1, le=86_400_000, description="weights halve in 3,600 steps of so many milliseconds"
     )
@@ -257,7 +267,9 @@ class Impact(Section):
         default=Decimal(1_000_000), gt=0, le=10**12, decimal_places=6, description="US dollars that would add 1"
     )
     revenue_most: Share = Field(default=Decimal("0.3"), description="added for revenue at most")
-    violation: Share = Field(default=Decimal("1.0"), description="security.violation and security.incident, whatever the sum")
+    violation: Share = Field(
+        default=Decimal("1.0"), description="security.violation and security.incident, whatever the sum"
+    )
     suspended: Share = Field(default=Decimal("0.9"), description="agent.suspended, whatever the sum")
 
 
