@@ -75,21 +75,22 @@ def _read(data: bytes, writer: Schema, reader: Schema | None) -> dict[str, Any]:
     stream = io.BytesIO(data)
     stream.seek(FRAME.size)
     try:
-        value: dict[str, Any] = fastavro.schemaless_reader(stream, writer, reader)
+        value: Any = fastavro.schemaless_reader(stream, writer, reader)
     except SchemaResolutionError as error:
         raise WireError(Reason.SCHEMA_UNRESOLVABLE, str(error)) from error
     except (ValueError, TypeError, IndexError, KeyError, EOFError, OverflowError, MemoryError, struct.error) as error:
         raise WireError(Reason.UNDECODABLE, f"{type(error).__name__}: {error}") from error
     if stream.tell() != len(data):
         raise WireError(Reason.UNDECODABLE, f"{len(data) - stream.tell()} bytes are left over")
-    return value
+    record: dict[str, Any] = value
+    return record
 
 
-_parses: dict[int, tuple[Schema, Schema]] = {}
+_parses: dict[int, tuple[Schema, Any]] = {}
 """id() of a schema -> the schema, kept so that its id() stays its own, and what fastavro made of it."""
 
 
-def _parsed(schema: Schema) -> Schema:
+def _parsed(schema: Schema) -> Any:
     if id(schema) not in _parses:
         _parses[id(schema)] = schema, fastavro.parse_schema(_physical(schema))
     return _parses[id(schema)][1]
