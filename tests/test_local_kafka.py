@@ -12,8 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
+from confluent_kafka.admin import AdminClient, NewTopic
 
 from connectors import local_kafka
 from connectors.kafka_jars import KAFKA_VERSION, DownloadFailed, Jar, class_path, locked
