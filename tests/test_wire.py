@@ -96,6 +96,7 @@ def test_a_reader_that_needs_what_was_not_written_is_unresolvable() -> None:
 def test_an_event_type_of_a_later_release_reads_as_unknown() -> None:
     class Later(LocalIds):
         def writer_schema(self, schema_id: int) -> Schema | None:
+            assert schema_id == self.id_of("aurais.events")
             schema = copy.deepcopy(schema_of("aurais.events"))
             schema["fields"][3]["type"]["symbols"].append("dream_started")
             return schema
