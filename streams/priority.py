@@ -8,12 +8,11 @@ docs/rules.md, "Priority". A row of zeros is an agent without an event.
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import NamedTuple
 
 import numba
 import numpy as np
+from numpy.typing import NDArray
 
-from schemas.columns import Longs
 from schemas.event_types import EventType
 from schemas.kernels import helper, kernel
 
@@ -58,50 +57,48 @@ USER_FACING, SECURITY_RELEVANT, REVENUE = range(3)
 OLDEST_SHIFT = 62
 
 
-class Parameters(NamedTuple):
-    """The policy in integers of 1e-6, but for `prior` (2^-20 events), `step` (ms) and `revenue` (1e-6 a dollar)."""
-
-    half_life: Longs
-    override: Longs
-    """Impact per event type whatever the sum, -1 for none."""
-    step: int
-    prior: int
-    rarity: int
-    timing: int
-    base: int
-    user_facing: int
-    security_relevant: int
-    revenue: float
-    revenue_most: int
-    surprise_weight: int
-    impact_weight: int
-    urgent: int
-    normal: int
-
-
-def compile_policy(policy: Policy) -> Parameters:
-    """The numbers of `policy.priority` as the kernel takes them."""
-    rules = policy.priority
-    override = np.full(len(EventType), -1, np.int64)
-    override[EventType.SECURITY_VIOLATION] = override[EventType.SECURITY_INCIDENT] = _micro(rules.impact.violation)
-    override[EventType.AGENT_SUSPENDED] = _micro(rules.impact.suspended)
-    return Parameters(
-        half_life=HALF_LIFE,
-        override=override,
-        step=rules.surprise.step_ms,
-        prior=rules.surprise.prior_kinds * ONE,
-        rarity=_micro(rules.surprise.rarity),
-        timing=_micro(rules.surprise.timing),
-        base=_micro(rules.impact.base),
-        user_facing=_micro(rules.impact.user_facing),
-        security_relevant=_micro(rules.impact.security_relevant),
-        revenue=float(MICRO / rules.impact.revenue_scale),
-        revenue_most=_micro(rules.impact.revenue_most),
-        surprise_weight=_micro(rules.surprise_weight),
-        impact_weight=_micro(rules.impact_weight),
-        urgent=_micro(rules.pools.urgent),
-        normal=_micro(rules.pools.normal),
+PARAMETERS = np.dtype(
+    (
+        np.record,
+        [
+            ("half_life", np.int64, (STEPS,)),
+            ("override", np.int64, (len(EventType),)),  # impact whatever the sum, -1 for none
+            ("step", np.int64),  # ms
+            ("prior", np.int64),  # 2^-20 events
+            ("rarity", np.int64),
+            ("timing", np.int64),
+            ("base", np.int64),
+            ("user_facing", np.int64),
+            ("security_relevant", np.int64),
+            ("revenue", np.float64),  # 1e-6 a dollar
+            ("revenue_most", np.int64),
+            ("surprise_weight", np.int64),
+            ("impact_weight", np.int64),
+            ("urgent", np.int64),
+            ("normal", np.int64),
+        ],
     )
+)
+"""The policy in integers of 1e-6, except where another unit is said."""
+
+
+def compile_policy(policy: Policy) -> NDArray[np.void]:
+    """The numbers of `policy.priority` as the kernel takes them: one element of PARAMETERS."""
+    rules, made = policy.priority, np.zeros(1, PARAMETERS)
+    p, surprise, impact = made[0], rules.surprise, rules.impact
+    p.half_life, p.step, p.prior = HALF_LIFE, surprise.step_ms, surprise.prior_kinds * ONE
+    p.rarity, p.timing = _micro(surprise.rarity), _micro(surprise.timing)
+    p.base, p.user_facing, p.security_relevant = map(
+        _micro, (impact.base, impact.user_facing, impact.security_relevant)
+    )
+    p.revenue, p.revenue_most = float(MICRO / impact.revenue_scale), _micro(impact.revenue_most)
+    p.override = -1
+    for kind in (EventType.SECURITY_VIOLATION, EventType.SECURITY_INCIDENT):
+        p.override[kind] = _micro(impact.violation)
+    p.override[EventType.AGENT_SUSPENDED] = _micro(impact.suspended)
+    p.surprise_weight, p.impact_weight = _micro(rules.surprise_weight), _micro(rules.impact_weight)
+    p.urgent, p.normal = _micro(rules.pools.urgent), _micro(rules.pools.normal)
+    return made
 
 
 def _micro(share: Decimal) -> int:
@@ -161,20 +158,26 @@ def impact_of(kind, facts, doubles, where, i, p):  # type: ignore[no-untyped-def
 
 
 _I = numba.int64[::1]
+_I2 = numba.int64[:, ::1]
 _D = numba.float64[::1]
-_PARAMETERS = numba.types.NamedTuple((_I, _I, *(numba.int64,) * 7, numba.float64, *(numba.int64,) * 5), Parameters)  # type: ignore[no-untyped-call]
 
 
-@kernel(numba.void(numba.from_dtype(HABIT)[::1], _I, _I, _I, numba.int64[:, ::1], _I, _PARAMETERS, _D, _D, _D, _I))
-def decide(table, row, time, kind, facts, where, p, score, surprise, impact, pool):  # type: ignore[no-untyped-def]
+_SIGNATURE = numba.void(
+    numba.from_dtype(HABIT)[::1], _I, _I, _I, _I2, _I, numba.from_dtype(PARAMETERS)[::1], _D, _D, _D, _I
+)
+
+
+@kernel(_SIGNATURE)
+def decide(table, row, time, kind, facts, where, policy, score, surprise, impact, pool):  # type: ignore[no-untyped-def]
     """Give each of n events its pool, in order, changing `table` (HABIT).
 
     In, shape (n,): `row` of each event's agent, negative for an event not to decide; `kind` unified event type; `time`
-    (ms) as the trust stage decided it. `facts` is the frame's matrix, `where` of `facts.where(layout, FIELDS)`, `p` of
+    (ms) as the trust stage decided it. `facts` is the frame's matrix, `where` of `facts.where(layout, FIELDS)`, `policy` of
     `compile_policy`. Out, shape (n,), untouched for events not decided: `score`, `surprise` and `impact` 0..1 (whole
     1e-6 as doubles), `pool`.
     """
     doubles = facts.view(np.float64)
+    p = policy[0]
     for i in range(len(row)):
         if row[i] < 0:
             continue

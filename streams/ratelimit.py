@@ -8,16 +8,16 @@ Rules and readings: docs/rules.md, "Rate limits". A row of zeros is an agent wit
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import NamedTuple
 
 import numba
 import numpy as np
+from numpy.typing import NDArray
 
-from schemas.columns import Longs
 from schemas.event_types import EventType
 from schemas.kernels import helper, kernel
 
 from .policy import Policy
+from .policy_model import TIERS
 from .trust import RETIRED_STATUS, SUSPENDED_STATUS
 
 LIMIT = np.dtype(
@@ -49,33 +49,33 @@ LONGEST_SHIFT = 30
 """Doublings after which every throttle is the longest."""
 
 
-class Parameters(NamedTuple):
-    """The policy in integers, times in microseconds but for the window (ms); arrays per tier."""
-
-    interval: Longs
-    """Time in which a bucket earns one request, T of the rule."""
-    burst: Longs
-    """(capacity - 1) T."""
-    violations: int
-    window: int
-    throttle: int
-    longest: int
-
-
-def compile_policy(policy: Policy) -> Parameters:
-    """The numbers of `policy.limits` as the kernel takes them."""
-    rules = policy.limits
-    refill = rules.refill_per_s if rules.by_tier else (rules.flat_refill_per_s,) * len(rules.refill_per_s)
-    capacity = rules.capacity if rules.by_tier else (rules.flat_capacity,) * len(rules.capacity)
-    interval = np.array([round(1_000_000 / Fraction(speed)) for speed in refill], np.int64)
-    return Parameters(
-        interval=interval,
-        burst=(np.array(capacity, np.int64) - 1) * interval,
-        violations=rules.violations,
-        window=rules.window_s * 1000,
-        throttle=rules.throttle_s * 1_000_000,
-        longest=rules.longest_throttle_s * 1_000_000,
+PARAMETERS = np.dtype(
+    (
+        np.record,
+        [
+            ("interval", np.int64, (TIERS,)),  # us in which a bucket earns one request, T of the rule
+            ("burst", np.int64, (TIERS,)),  # us, (capacity - 1) T
+            ("violations", np.int64),
+            ("window", np.int64),  # ms
+            ("throttle", np.int64),  # us
+            ("longest", np.int64),  # us
+        ],
     )
+)
+"""The policy in integers."""
+
+
+def compile_policy(policy: Policy) -> NDArray[np.void]:
+    """The numbers of `policy.limits` as the kernel takes them: one element of PARAMETERS."""
+    rules, made = policy.limits, np.zeros(1, PARAMETERS)
+    p = made[0]
+    refill = rules.refill_per_s if rules.by_tier else [rules.flat_refill_per_s] * TIERS
+    p.interval = [round(1_000_000 / Fraction(speed)) for speed in refill]
+    p.burst = p.interval * (np.array(rules.capacity if rules.by_tier else rules.flat_capacity) - 1)
+    p.violations = rules.violations
+    p.window = rules.window_s * 1000
+    p.throttle, p.longest = rules.throttle_s * 1_000_000, rules.longest_throttle_s * 1_000_000
+    return made
 
 
 @helper
@@ -85,21 +85,38 @@ def asks_for_capacity(kind):  # type: ignore[no-untyped-def]
 
 
 _I = numba.int64[::1]
-_PARAMETERS = numba.types.NamedTuple((_I, _I, numba.int64, numba.int64, numba.int64, numba.int64), Parameters)  # type: ignore[no-untyped-call]
 
 
-@kernel(numba.void(numba.from_dtype(LIMIT)[::1], _I, _I, _I, _I, _I, _PARAMETERS, _I, _I, _I, _I, _I, _I, _I, _I))
+_SIGNATURE = numba.void(numba.from_dtype(LIMIT)[::1], *(_I,) * 5, numba.from_dtype(PARAMETERS)[::1], *(_I,) * 8)
+
+
+@kernel(_SIGNATURE)
 def decide(  # type: ignore[no-untyped-def]
-    table, row, time, kind, tier, status, p, decision, asked, limit, remaining, retry_after, retry_known, reset, started
+    table,
+    row,
+    time,
+    kind,
+    tier,
+    status,
+    policy,
+    decision,
+    asked,
+    limit,
+    remaining,
+    retry_after,
+    retry_known,
+    reset,
+    started,
 ):
     """Decide the requests among n events in order, changing `table` (LIMIT).
 
     In, shape (n,): `row` of each event's agent, negative for an event not to decide; `kind` unified event type; `time`
-    (ms), `tier` and `status` as the trust stage decided them. Out, shape (n,), untouched for events not decided:
+    (ms), `tier` and `status` as the trust stage decided them; `policy` of `compile_policy`. Out, shape (n,), untouched for events not decided:
     `decision` and `asked` (its presence: 1 for a request, else 0 and all the others are 0), `limit` that bound,
     `remaining` requests, `retry_after` (us) and `retry_known` (its presence), `reset` (us), and `started`: 0, or the
     number of violations with which a throttle began.
     """
+    p = policy[0]
     for i in range(len(row)):
         if row[i] < 0:
             continue

@@ -15,36 +15,39 @@ from schemas.columns import Longs
 from schemas.kernels import helper
 
 from .policy import Policy
+from .policy_model import LAST_DECAY_DAY
 
 DAY_MS = 86_400_000
 MICRO = 1_000_000
 
 
 def decay_table(policy: Policy) -> Longs:
-    """Factor of each whole day idle as a fraction: shape (last day + 1, 2), numerators and denominators.
+    """Factor of each whole day idle as a fraction: shape (LAST_DECAY_DAY + 1, 2), numerators and denominators.
 
     Straight lines between the policy's points, 1.0 at day 0, flat from the last point on; a row is the rule's
     (f0 (d1 - d0) + (f1 - f0) (d - d0)) / (1,000,000 (d1 - d0)) with factors in 1e-6.
     """
     points = [(0, MICRO), *((p.days, int(p.factor * MICRO)) for p in policy.trust.decay)]
-    rows = [(1, 1)]
+    table = np.ones((LAST_DECAY_DAY + 1, 2), np.int64)
     for (d0, f0), (d1, f1) in pairwise(points):
         for day in range(d0 + 1, d1 + 1):
             factor = Fraction(f0 * (d1 - d0) + (f1 - f0) * (day - d0), MICRO * (d1 - d0))
-            rows.append((factor.numerator, factor.denominator))
-    return np.array(rows, np.int64)
+            table[day:] = factor.numerator, factor.denominator
+    return table
 
 
 @helper
 def decayed(points, idle_ms, table):  # type: ignore[no-untyped-def]
     """Points after `idle_ms` without an event, floored once."""
-    day = min(idle_ms // DAY_MS, len(table) - 1)
+    if idle_ms < DAY_MS:
+        return points
+    day = min(idle_ms // DAY_MS, LAST_DECAY_DAY)
     return points * table[day, 0] // table[day, 1]
 
 
 def level_now(points: Longs, last_ms: Longs, now_ms: int, policy: Policy) -> Longs:
     """Points at `now_ms` of levels with base `points` and last event at `last_ms` (ms); arrays of one shape."""
     table = decay_table(policy)
-    idle = np.clip((now_ms - np.asarray(last_ms)) // DAY_MS, 0, len(table) - 1)
+    idle = np.clip((now_ms - np.asarray(last_ms)) // DAY_MS, 0, LAST_DECAY_DAY)
     level: Longs = np.asarray(points, np.int64) * table[idle, 0] // table[idle, 1]
     return level

@@ -8,10 +8,10 @@ readings: docs/rules.md, "Trust". A row of zeros is an agent without an event; d
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import NamedTuple
 
 import numba
 import numpy as np
+from numpy.typing import NDArray
 
 from schemas.columns import Longs
 from schemas.event_types import CAUSE_CEILING, CAUSE_DECAY, CAUSE_OF_EVENT, EventType
@@ -19,6 +19,7 @@ from schemas.kernels import helper, kernel
 
 from .facts import amount, choice
 from .policy import Policy
+from .policy_model import LAST_DECAY_DAY, TIERS
 from .reading import decay_table, decayed
 from .rounding import half_even, nearest
 
@@ -57,57 +58,54 @@ FIELDS = ("risk", "severity", "escalation", "creation", "observability", "signal
 """What the stage reads of an event, in the order of `where`."""
 CREATION, OBSERVABILITY, WEIGHT = 3, 4, 5
 
+CLASSES = ("black_box", "gray_box", "white_box", "attested", "verified")
+"""Symbols of the Avro enum `Observability`, which are the names of their ceilings in the policy."""
+
 TOP = 1_000_000
 """The highest points: a score of 1000."""
 
 
-class Parameters(NamedTuple):
-    """The policy in integers. Columns of `delta` and `registration` are 0 for null, then the enum's order."""
-
-    decay: Longs
-    """Shape (days, 2): fraction per whole day idle."""
-    graded_by: Longs
-    """Per event type: which of `FIELDS` grades its delta, -1 for none."""
-    delta: Longs
-    """Shape (event types, 5), thousandths."""
-    registration: Longs
-    ceiling: Longs
-    lower: Longs
-    """Points at which each tier begins."""
-    signal: float
-    """Thousandths of a signal of weight 1."""
-    penalty: int
-    """Factor of negative deltas in thousandths."""
-    hysteresis: int
-    tell: int
-
-
-def compile_policy(policy: Policy) -> Parameters:
-    """The numbers of `policy.trust` as the kernel takes them."""
-    rules = policy.trust
-    graded_by = np.full(len(EventType), -1, np.int64)
-    delta = np.zeros((len(EventType), 5), np.int64)
-    for kind, grade in _GRADED.items():
-        graded_by[kind] = FIELDS.index(grade)
-    for kind, row in _deltas(policy).items():
-        delta[kind, : len(row)] = row
-    creation = rules.registration.creation
-    base = [creation.fresh, creation.fresh, creation.cloned, creation.evolved, creation.promoted, creation.imported]
-    ceiling = rules.ceiling
-    return Parameters(
-        decay=decay_table(policy),
-        graded_by=graded_by,
-        delta=delta,
-        registration=_thousandths(*(rules.registration.base + extra for extra in base)),
-        ceiling=_thousandths(
-            ceiling.black_box, ceiling.gray_box, ceiling.white_box, ceiling.attested, ceiling.verified
-        ),
-        lower=_thousandths(*rules.tiers.lower),
-        signal=float(rules.deltas.signal * 1000),
-        penalty=int(rules.penalty * 1000),
-        hysteresis=int(rules.tiers.hysteresis * 1000),
-        tell=int(rules.tell * 1000),
+PARAMETERS = np.dtype(
+    (
+        np.record,
+        [
+            ("decay", np.int64, (LAST_DECAY_DAY + 1, 2)),  # fraction per whole day idle
+            ("graded_by", np.int64, (len(EventType),)),  # which of FIELDS grades the delta of a type, -1 for none
+            ("delta", np.int64, (len(EventType), 5)),  # thousandths; columns: null, then the enum's order
+            ("registration", np.int64, (6,)),  # base + creation; null, then the enum's order
+            ("ceiling", np.int64, (5,)),
+            ("lower", np.int64, (TIERS,)),  # points at which each tier begins
+            ("signal", np.float64),  # thousandths of a signal of weight 1
+            ("penalty", np.int64),  # factor of negative deltas, in thousandths
+            ("hysteresis", np.int64),
+            ("tell", np.int64),
+        ],
     )
+)
+"""The policy in integers, points in thousandths."""
+
+
+def compile_policy(policy: Policy) -> NDArray[np.void]:
+    """The numbers of `policy.trust` as the kernel takes them: one element of PARAMETERS."""
+    rules, made = policy.trust, np.zeros(1, PARAMETERS)
+    p = made[0]
+    p.decay = decay_table(policy)
+    p.graded_by = -1
+    for kind, grade in _GRADED.items():
+        p.graded_by[kind] = FIELDS.index(grade)
+    for kind, deltas in _deltas(policy).items():
+        p.delta[kind, : len(deltas)] = deltas
+    p.registration = _thousandths(*(rules.registration.base + extra for extra in _creation(policy)))
+    p.ceiling = _thousandths(*(getattr(rules.ceiling, symbol) for symbol in CLASSES))
+    p.lower = _thousandths(*rules.tiers.lower)
+    p.signal = float(rules.deltas.signal * 1000)
+    p.penalty, p.hysteresis, p.tell = _thousandths(rules.penalty, rules.tiers.hysteresis, rules.tell)
+    return made
+
+
+def _creation(policy: Policy) -> list[Decimal]:
+    by = policy.trust.registration.creation
+    return [by.fresh, by.fresh, by.cloned, by.evolved, by.promoted, by.imported]
 
 
 _GRADED = {
@@ -180,7 +178,7 @@ def tier_of(tier, points, p):  # type: ignore[no-untyped-def]
     """The tier after `tier` at these points: down only when clearly below, up as soon as reached."""
     while tier > 0 and points < p.lower[tier] - p.hysteresis:
         tier -= 1
-    while tier + 1 < len(p.lower) and points >= p.lower[tier + 1]:
+    while tier + 1 < TIERS and points >= p.lower[tier + 1]:
         tier += 1
     return tier
 
@@ -200,23 +198,23 @@ def tell(changes, used, i, kind, before, after, tier_before, tier_after, cause):
 
 _I = numba.int64[::1]
 _M = numba.int64[:, ::1]
-_PARAMETERS = numba.types.NamedTuple(  # type: ignore[no-untyped-call]
-    (_M, _I, _M, _I, _I, _I, numba.float64, numba.int64, numba.int64, numba.int64), Parameters
+
+
+@kernel(
+    numba.int64(numba.from_dtype(TRUST)[::1], _I, _I, _I, _M, _I, numba.from_dtype(PARAMETERS)[::1], _I, _I, _I, _I, _M)
 )
-
-
-@kernel(numba.int64(numba.from_dtype(TRUST)[::1], _I, _I, _I, _M, _I, _PARAMETERS, _I, _I, _I, _I, _M))
-def decide(table, row, ts, kind, facts, where, p, time, points, tier, status, changes):  # type: ignore[no-untyped-def]
+def decide(table, row, ts, kind, facts, where, policy, time, points, tier, status, changes):  # type: ignore[no-untyped-def]
     """Decide trust of n events in order, changing `table` (TRUST); answers how many columns of `changes` are used.
 
     In, shape (n,): `row` of each event's agent, negative for an event not to decide; `ts` record timestamp in ms;
-    `kind` unified event type. `facts` is the frame's matrix, `where` of `facts.where(layout, FIELDS)`, `p` of
-    `compile_policy`. Out, shape (n,), untouched for events not decided: decision `time` in ms, `points` after the
+    `kind` unified event type. `facts` is the frame's matrix, `where` of `facts.where(layout, FIELDS)`, `policy`
+    of `compile_policy`. Out, shape (n,), untouched for events not decided: decision `time` in ms, `points` after the
     event, `tier`, `status`.
     `changes`, shape (7, CHANGES_PER_EVENT * n): rows EVENT (index), KIND, BEFORE, AFTER (points), TIER_BEFORE,
     TIER_AFTER, CAUSE.
     """
     doubles = facts.view(np.float64)
+    p = policy[0]
     used = 0
     for i in range(len(row)):
         if row[i] < 0:
