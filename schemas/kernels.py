@@ -13,8 +13,9 @@ from typing import Any
 
 import numba
 
-helper = numba.njit(nogil=True)
-"""Marks a function that kernels call; compiled into each of them."""
+helper = numba.njit(nogil=True, _nrt=False)
+"""Marks a function that kernels call; compiled into each of them. It makes no arrays: without numba's counting of
+references, which is atomic and cost more than the work of small functions, it cannot."""
 
 
 class Kernel:
