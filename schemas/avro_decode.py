@@ -20,6 +20,7 @@ from .avro_code import Plan, Rewrite
 from .avro_schema import schema_of
 from .columns import NULL_LENGTH, Bytes, Frame, Longs
 from .kernels import helper, kernel
+from .memory import load64
 from .reasons import Reason
 from .utf8 import valid
 from .varint import get
@@ -280,7 +281,7 @@ def _decode(program, tables, buf, starts, lengths, select, skip, extra, matrix, 
             if op == code.DOUBLE:
                 if end - p < 8:
                     break
-                value = np.int64(_word(buf, p, 8))
+                value = np.int64(load64(buf, p))
                 p += 8
             elif op == code.FLOAT:
                 if end - p < 4:

@@ -18,6 +18,7 @@ from .avro_layout import KINDS, PRESENCE, SIMPLE
 from .avro_schema import NULL, Node, PlanError, Schema
 from .columns import Bytes, Frame, Layout, Longs
 from .kernels import helper, kernel
+from .memory import copy, store64
 from .recordbatch_write import RecordsBody
 from .varint import put, size
 
@@ -266,14 +267,6 @@ class Encoder:
 
 
 @helper
-def _copy(source, start, length, out, p):  # type: ignore[no-untyped-def]
-    """Copy a span to `p`; answers the position after it."""
-    for k in range(length):
-        out[p + k] = source[start + k]
-    return p + length
-
-
-@helper
 def _move(out, start, end, by):  # type: ignore[no-untyped-def]
     """Move `out[start:end]` by a few bytes."""
     if by > 0:
@@ -328,14 +321,11 @@ def _value(program, constants, matrix, buf, aux, i, out, p, bound):  # type: ign
                 p = put(out, p, length)
             elif program[pc + A] >= 0 and program[pc + A] != length:
                 return np.int64(BAD_SPAN)
-            p = _copy(aux, start, length, out, p) if bank else _copy(buf, start, length, out, p)
+            p = copy(aux, start, length, out, p) if bank else copy(buf, start, length, out, p)
         elif op == PUT_CONSTANT:
-            p = _copy(constants, program[pc + A], program[pc + B], out, p)
+            p = copy(constants, program[pc + A], program[pc + B], out, p)
         elif op == PUT_DOUBLE:
-            bits = np.uint64(matrix[row, i])
-            for k in range(8):
-                out[p + k] = np.uint8((bits >> np.uint64(8 * k)) & np.uint64(0xFF))
-            p += 8
+            p = store64(out, p, np.uint64(matrix[row, i]))
         elif op == PUT_BOOLEAN:
             out[p] = matrix[row, i] != 0
             p += 1
@@ -376,7 +366,7 @@ def _append(  # type: ignore[no-untyped-def]
         p = put(out, p + 1, ts[i] - first_ts)
         p = put(out, p, count + j)
         p = put(out, p, max(kl[i], -1))
-        p = _copy(keys, ks[i], length, out, p)
+        p = copy(keys, ks[i], length, out, p)
         # 3. Value, after its length.
         start = p
         p = _value(program, constants, matrix, buf, aux, i, out, start + 2, bound)
@@ -389,9 +379,9 @@ def _append(  # type: ignore[no-untyped-def]
                 return j, used, np.int64(BAD_SPAN)
             if p + hl[i] + bound > out.shape[0]:
                 return j, used, hl[i] + 1
-            p = _copy(trace, 0, trace.shape[0], out, p)
+            p = copy(trace, 0, trace.shape[0], out, p)
             p = put(out, p, hl[i])
-            p = _copy(buf, hs[i], hl[i], out, p)
+            p = copy(buf, hs[i], hl[i], out, p)
         else:
             out[p] = 0
             p += 1

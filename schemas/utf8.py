@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from .kernels import helper
+from .memory import ascii_only
 
 
 @helper
 def valid(buf, start, end):  # type: ignore[no-untyped-def]
     """True when `buf[start:end]` is UTF-8: nothing over-long, no surrogates, nothing above U+10FFFF."""
-    every = 0
-    for k in range(start, end):  # compiled to wide instructions: nearly all texts are ASCII and end here
-        every |= buf[k]
-    if every < 0x80:
+    if ascii_only(buf, start, end):  # nearly all texts end here
         return True
     p = start
     while p < end:
