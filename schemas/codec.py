@@ -14,6 +14,7 @@ import cramjam
 import numpy as np
 from aiokafka.codec import gzip_encode, lz4_encode, snappy_encode, zstd_encode
 
+from .columns import Bytes
 from .errors import FormatError
 
 _XERIAL = b"\x82SNAPPY\0"
@@ -21,6 +22,8 @@ _XERIAL = b"\x82SNAPPY\0"
 _XERIAL_HEADER = 16
 _NO_ROOM = ("failed to write whole buffer", "output buffer (size")
 """How cramjam says that the room is too small; anything else that it says means damage."""
+_GUESS, _SMALL = 8, 1 << 12
+"""Bytes that a compressed byte, and any piece, may become before the room has to grow."""
 
 
 class TooLarge(FormatError):
@@ -48,6 +51,39 @@ def decompress(codec: int, data: bytes | memoryview, limit: int) -> bytes:
     """`data` decompressed; TooLarge before more than `limit` bytes exist, CorruptData."""
     room = np.empty(limit, np.uint8).data
     return bytes(room[: decompress_into(codec, memoryview(data), room)])
+
+
+class Room:
+    """Decompressed pieces one behind the other, in a buffer that grows with them, to `most` bytes and no further.
+
+    The first guess is generous: memory that comes back from the heap costs nothing, fresh pages cost more than
+    decompressing into them.
+    """
+
+    def __init__(self, packed: int, most: int) -> None:
+        """Room for `packed` bytes of compressed data."""
+        self.most = most
+        self.buf: Bytes = np.empty(min(most, _GUESS * packed + _SMALL), np.uint8)
+        self.used = 0
+
+    def add(self, codec: int, data: memoryview, limit: int) -> int:
+        """Decompress `data` behind what is there, at most `limit` bytes; answers how many. TooLarge, CorruptData."""
+        while True:
+            room = self.buf[self.used : self.used + limit]
+            try:
+                size = decompress_into(codec, data, room.data)
+            except TooLarge:
+                if len(room) == limit or len(self.buf) == self.most:
+                    raise
+                self._grow()
+            else:
+                self.used += size
+                return size
+
+    def _grow(self) -> None:
+        grown = np.empty(min(self.most, 4 * len(self.buf)), np.uint8)
+        grown[: self.used] = self.buf[: self.used]
+        self.buf = grown
 
 
 def compress(codec: int, data: bytes) -> bytes:

@@ -9,7 +9,6 @@ source (right checksum, wrong content) refuses that record batch and goes on.
 
 from __future__ import annotations
 
-import mmap
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -18,11 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import recordbatch_parse as fields
-from .codec import CorruptData, TooLarge, decompress_into
+from .codec import CorruptData, Room, TooLarge
 from .columns import Bytes, ColumnBatch, RefusedBatch
 from .errors import FormatError
 from .reasons import Reason
 
+_OK = int(Reason.OK)
 Batches = NDArray[np.void]
 """Record batches of a fetch, dtype `recordbatch_parse.BATCH`."""
 
@@ -92,15 +92,18 @@ def read(
     """
     buf = _view(data)
     batches, damaged = _headers(buf, check_crc)
-    _skip(batches, start, aborted)
-    _distrust(batches, limits)
+    packed, marked = fields.screen(batches, start, limits.records)
+    if marked and aborted is not None:
+        _skip_aborted(batches, aborted)
+    pieces = _inflated if packed else _stored
     first = 0
     position = start
-    for stop, body in _chunks(buf, batches, limits):
+    for stop, body in pieces(buf, batches, limits):
         part = batches[first:stop]
-        columns = _columns(body, part, position, limits)
+        off, ts, ks, kl, vs, vl, hs, hl = _columns(body, part, position, limits)
         upto = max(position, int(part["last"][-1]) + 1)
-        yield ColumnBatch(topic, partition, position, upto, body, *columns, _refused(buf, part))
+        refused = _refused(buf, part)
+        yield ColumnBatch(topic, partition, position, upto, body, off, ts, ks, kl, vs, vl, hs, hl, refused)
         first, position = stop, upto
     if damaged >= 0:
         raise BadCrc(topic, partition, int.from_bytes(buf[damaged : damaged + 8].tobytes(), signed=True))
@@ -132,13 +135,9 @@ def _headers(buf: Bytes, check_crc: bool) -> tuple[Batches, int]:
     return batches, damaged
 
 
-def _skip(batches: Batches, start: int, aborted: AbortedTransactions | None) -> None:
-    """Mark what nobody asked for: empty batches, those before `start`, control batches and aborted ones."""
+def _skip_aborted(batches: Batches, aborted: AbortedTransactions) -> None:
+    """Mark the batches of aborted transactions."""
     attributes, reason = batches["attributes"], batches["reason"]
-    empty = (batches["count"] == 0) & (reason == Reason.OK)
-    reason[empty | (batches["last"] < start) | (attributes & fields.CONTROL != 0)] = fields.SKIPPED
-    if aborted is None:
-        return
     for i in np.flatnonzero(attributes & (fields.TRANSACTIONAL | fields.CONTROL)):
         producer = int(batches["producer"][i])
         if aborted.is_aborted(producer, int(batches["base"][i])):
@@ -147,67 +146,47 @@ def _skip(batches: Batches, start: int, aborted: AbortedTransactions | None) -> 
             aborted.ended(producer)
 
 
-def _distrust(batches: Batches, limits: Limits) -> None:
-    """Refuse batches by their headers: more records than allowed, or than their bytes can hold."""
-    count, reason = batches["count"], batches["reason"]
-    fits = (batches["body_end"] - batches["body"]) // fields.SMALLEST_RECORD
-    stored = batches["attributes"] & fields.CODEC == 0
-    reason[(reason == Reason.OK) & (count > limits.records)] = Reason.BATCH_TOO_LARGE
-    reason[(reason == Reason.OK) & ((count < 0) | stored & (count > fits))] = Reason.UNPARSABLE_BATCH
-
-
-def _chunks(buf: Bytes, batches: Batches, limits: Limits) -> Iterator[tuple[int, Bytes]]:
-    """Cut `batches` where a bound is passed; yields where each piece ends, and the buffer of its records."""
-    asked = batches["reason"] == Reason.OK
-    if (batches["attributes"][asked] & fields.CODEC).any():
-        yield from _inflated(buf, batches, limits)
-        return
-    records = np.cumsum(np.where(asked, batches["count"], 0))
+def _stored(buf: Bytes, batches: Batches, limits: Limits) -> Iterator[tuple[int, Bytes]]:
+    """Cut `batches`, none of them compressed; yields where each piece ends, and the buffer of its records."""
     stop = 0
     while stop < len(batches):
-        seen = int(records[stop - 1]) if stop else 0
-        stop = max(stop + 1, int(np.searchsorted(records, seen + limits.records, side="right")))
+        stop = fields.cut(batches, stop, limits.records)
         yield stop, buf
 
 
 def _inflated(buf: Bytes, batches: Batches, limits: Limits) -> Iterator[tuple[int, Bytes]]:
-    """As `_chunks`, with the bodies decompressed one behind the other.
-
-    The room is anonymous memory of which only what is written to counts: address space, not bytes.
-    """
-    stop = 0
-    while stop < len(batches):
-        room = np.frombuffer(mmap.mmap(-1, limits.chunk + limits.batch), np.uint8)
-        used = records = 0
-        while stop < len(batches) and used < limits.chunk and records < limits.records:
-            batch = batches[stop]
-            if batch["reason"] == Reason.OK:
-                used += _inflate(buf, batch, room[used : used + limits.batch], used)
-                records += int(batch["count"]) if batch["reason"] == Reason.OK else 0
+    """As `_stored`, with the bodies decompressed one behind the other."""
+    rows = batches[["reason", "attributes", "body", "body_end", "count"]].tolist()
+    body, body_end, refused = batches["body"], batches["body_end"], batches["reason"]
+    data, stop = buf.data, 0
+    while stop < len(rows):
+        room = Room(len(buf) - rows[stop][2], limits.chunk + limits.batch)
+        records = 0
+        while stop < len(rows) and room.used < limits.chunk and records < limits.records:
+            reason, attributes, start, end, count = rows[stop]
+            if reason == _OK:
+                body[stop] = room.used
+                refused[stop] = _inflate(room, attributes & fields.CODEC, data[start:end], count, limits.batch)
+                body_end[stop] = room.used
+                records += count
             stop += 1
-        yield stop, room[:used]
+        yield stop, room.buf[: room.used]
 
 
-def _inflate(buf: Bytes, batch: np.void, room: Bytes, at: int) -> int:
-    """Decompress the body of `batch` into `room`, which begins at `at` of its buffer; answers how many bytes."""
-    codec = int(batch["attributes"]) & fields.CODEC
+def _inflate(room: Room, codec: int, packed: memoryview, count: int, limit: int) -> int:
+    """Decompress a body that claims `count` records; answers why it is refused, or OK."""
     try:
-        size = decompress_into(codec, buf.data[batch["body"] : batch["body_end"]], room.data)
+        size = room.add(codec, packed, limit)
     except TooLarge:
-        batch["reason"] = Reason.BATCH_TOO_LARGE
-        return 0
+        return Reason.BATCH_TOO_LARGE
     except CorruptData:
-        batch["reason"] = Reason.UNPARSABLE_BATCH
-        return 0
-    if batch["count"] > size // fields.SMALLEST_RECORD:
-        batch["reason"] = Reason.UNPARSABLE_BATCH
-    batch["body"], batch["body_end"] = at, at + size
-    return size
+        return Reason.UNPARSABLE_BATCH
+    return _OK if count <= size // fields.SMALLEST_RECORD else Reason.UNPARSABLE_BATCH
 
 
 def _columns(body: Bytes, batches: Batches, start: int, limits: Limits) -> NDArray[np.int64]:
     """Columns of the records from `start` on, shape (8, n); a batch that does not parse gets its reason."""
-    claimed = int(batches["count"][batches["reason"] == Reason.OK].sum())
+    claimed = int(batches["count"][batches["reason"] == _OK].sum())
     columns = np.empty((8, claimed), np.int64)
     return columns[:, : fields.parse(body, batches, start, limits.record, columns)]
 
@@ -222,5 +201,5 @@ def _refused(buf: Bytes, batches: Batches) -> list[RefusedBatch]:
             reason=Reason(int(batch["reason"])).label,
             raw=buf[batch["at"] : batch["end"]].tobytes(),
         )
-        for batch in batches[batches["reason"] > Reason.OK]
+        for batch in batches[batches["reason"] > _OK]
     ]

@@ -52,14 +52,16 @@ TRANSACTIONAL = 0x10
 CONTROL = 0x20
 
 _BATCHES = numba.from_dtype(BATCH)[::1]
+_TWO = numba.types.Tuple((numba.int64, numba.int64))  # type: ignore[no-untyped-call]
 _MAGIC_AT = 16
 _MIN_LENGTH = 14  # of a message of the oldest format
 _MIN_LENGTH_2 = HEADER_SIZE - 12
 _UNPARSABLE = int(Reason.UNPARSABLE_BATCH)
+_TOO_MANY = int(Reason.BATCH_TOO_LARGE)
 _TOO_LARGE = int(Reason.RECORD_TOO_LARGE)
 
 
-@kernel("UniTuple(int64, 2)(uint8[::1])")
+@kernel(_TWO(numba.uint8[::1]))
 def count_batches(buf):  # type: ignore[no-untyped-def]
     """How many whole record batches `buf` begins with; and where one begins whose length or format cannot be, or -1.
 
@@ -121,6 +123,46 @@ def first_bad_crc(buf, batches):  # type: ignore[no-untyped-def]
     for i in range(len(batches)):
         batch = batches[i]
         if batch["magic"] == 2 and checksum(buf, batch["at"] + 21, batch["end"]) != np.uint64(batch["crc"]):
+            return i
+    return len(batches)
+
+
+@kernel(_TWO(_BATCHES, numba.int64, numba.int64))
+def screen(batches, start, max_records):  # type: ignore[no-untyped-def]
+    """Judge `batches` by their headers alone, for a reader who asks for offsets from `start` on.
+
+    Marks as SKIPPED what has nothing for the reader (empty, wholly before `start`, control); refuses what claims more
+    than `max_records`, or more than its bytes can hold. Answers how many of the batches left are compressed, and how
+    many of all are transactional or control batches.
+    """
+    packed = np.int64(0)
+    marked = np.int64(0)
+    for i in range(len(batches)):
+        batch = batches[i]
+        attributes = batch["attributes"]
+        count = batch["count"]
+        if attributes & (TRANSACTIONAL | CONTROL):
+            marked += 1
+        if batch["last"] < start or attributes & CONTROL or (count == 0 and batch["reason"] == 0):
+            batch["reason"] = SKIPPED
+        elif batch["reason"] == 0:
+            compressed = attributes & CODEC != 0
+            if count > max_records:
+                batch["reason"] = _TOO_MANY
+            elif count < 0 or (not compressed and count > (batch["body_end"] - batch["body"]) // SMALLEST_RECORD):
+                batch["reason"] = _UNPARSABLE
+            else:
+                packed += compressed
+    return packed, marked
+
+
+@kernel(numba.int64(_BATCHES, numba.int64, numba.int64))
+def cut(batches, first, max_records):  # type: ignore[no-untyped-def]
+    """Where a piece that begins with batch `first` ends, so that it claims at most `max_records` (or is one batch)."""
+    records = batches[first]["count"] if batches[first]["reason"] == 0 else np.int64(0)
+    for i in range(first + 1, len(batches)):
+        records += batches[i]["count"] if batches[i]["reason"] == 0 else np.int64(0)
+        if records > max_records:
             return i
     return len(batches)
 
