@@ -25,9 +25,13 @@ _BROKER_DEFAULT: Final = -1
 _LATE: Final = {
     KafkaError.NOT_LEADER_FOR_PARTITION,
     KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError.FENCED_LEADER_EPOCH,
     KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
 }
 """What a broker says of a partition that it was told of a moment ago."""
+_DEAF: Final = {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._RESOLVE}
 _GUARDED: Final[tuple[str, ...]] = (
     "cleanup.policy",
     "message.timestamp.type",
@@ -41,6 +45,10 @@ T = TypeVar("T")
 
 class BrokerUnreachable(CognistreamError):
     """No broker answers."""
+
+
+class BrokerRefused(CognistreamError):
+    """A broker answers, and says no: rights that are missing, settings that it does not take."""
 
 
 class TopicsUnfit(CognistreamError):
@@ -220,8 +228,11 @@ class TopicAdmin:
         try:
             return question()
         except KafkaException as error:
+            told = error.args[0]
+            if told.code() not in _DEAF:
+                raise BrokerRefused(f"Kafka at {self._bootstrap} refused: {told.str()}") from error
             raise BrokerUnreachable(
-                f"no Kafka answers at {self._bootstrap}: {error.args[0].str()}. Start the local one with "
+                f"no Kafka answers at {self._bootstrap}: {told.str()}. Start the local one with "
                 "`cognistream kafka start`, or name yours in BOOTSTRAP_SERVERS."
             ) from error
 

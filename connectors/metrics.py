@@ -76,6 +76,6 @@ RUNNING: Final = Info("cognistream_running", "What decides: policy version and b
 # What a publisher of ours does ---------------------------------------------------------------------------------------
 
 # Events handed to the publisher, by what became of them: `delivered` or `failed`.
-PUBLISHED: Final = Counter("cognistream_published", "Events published", ["topic", "outcome"])
+PUBLISHED: Final = Counter("cognistream_published", "Events published", ["outcome"])
 # Events handed over and not yet acknowledged. At its limit: the broker is what is slow.
 PUBLISHING: Final = Gauge("cognistream_publishing", "Events handed to the publisher and not yet acknowledged")
