@@ -103,7 +103,7 @@ def _snappy(data: memoryview, room: memoryview) -> int:
     if data[: len(_XERIAL)] != _XERIAL:
         return int(cramjam.snappy.decompress_raw_into(data, room))
     used, at = 0, _XERIAL_HEADER
-    while at < len(data):
+    while at != len(data):
         start, end = at + 4, at + 4 + int.from_bytes(data[at : at + 4])
         if end > len(data):
             raise CorruptData(f"a snappy block ends at byte {end} of {len(data)}")

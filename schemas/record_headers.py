@@ -27,10 +27,12 @@ def find_header(buf: Bytes, hs: Longs, hl: Longs, name: bytes) -> tuple[Longs, L
 
 def headers(buf: Bytes, hs: int, hl: int) -> list[tuple[str, bytes | None]]:
     """All headers of one record, copied out; what is not UTF-8 in a name becomes U+FFFD."""
-    found, (left, p) = [], get(buf, hs, hs + hl)
+    span = buf[hs : hs + hl].tobytes()
+    found = []
+    left, p = _number(span, 0)
     for _ in range(left):
-        name, p = _text(buf, p, hs + hl)
-        value, p = _text(buf, p, hs + hl)
+        name, p = _text(span, p)
+        value, p = _text(span, p)
         found.append(((name or b"").decode(errors="replace"), value))
     return found
 
@@ -40,9 +42,20 @@ def headers_of(batch: ColumnBatch, i: int) -> list[tuple[str, bytes | None]]:
     return headers(batch.buf, int(batch.hs[i]), int(batch.hl[i]))
 
 
-def _text(buf: Bytes, p: int, end: int) -> tuple[bytes | None, int]:
-    length, p = get(buf, p, end)
-    return (None, p) if length < 0 else (buf[p : p + length].tobytes(), p + length)
+def _text(span: bytes, p: int) -> tuple[bytes | None, int]:
+    length, p = _number(span, p)
+    return (None, p) if length < 0 else (span[p : p + length], p + length)
+
+
+def _number(span: bytes, p: int) -> tuple[int, int]:
+    """The variable-length integer at `p`, and the position after it."""
+    bits = shift = 0
+    while True:
+        bits |= (span[p] & 0x7F) << shift
+        p += 1
+        if span[p - 1] < 0x80:
+            return bits >> 1 ^ -(bits & 1), p
+        shift += 7
 
 
 @helper
