@@ -1,0 +1,233 @@
+"""The Faust application of the columnar runtime: owns the lanes, and is what the seams talk to.
+
+Faust runs the worker, the group, the assignment, the agents and the recovery. This class adds what a columnar worker
+needs beside: which topics are read as columns, a decider and a lane per partition, where to read from, and one place
+where a failure ends the worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import faust
+from faust.types import TP
+
+from agents.settings import Settings
+from schemas.columns import ColumnBatch
+from schemas.errors import CognistreamError
+from schemas.recordbatch import Limits
+from schemas.topics import SOURCE_TOPICS
+from streams.pipeline import Effects
+
+from .commit import STATE, Commit
+from .consumer import ColumnTransport
+from .counting import Counting
+from .decider import DeciderFactory
+from .lane import LaneTask, StepTimes
+from .producers import ColumnBoot, Producers
+from .table import ColumnTable
+
+log = logging.getLogger(__name__)
+
+
+class PositionLost(CognistreamError):  # noqa: N818  the name says what happened
+    """The state asks for records that are not in the topic, or the state is not where it was."""
+
+
+class ColumnApp(faust.App):  # type: ignore[misc]
+    """One worker. `partitions` is the number that all topics have; `new` makes a decider without state."""
+
+    BootStrategy = ColumnBoot
+
+    def __init__(self, settings: Settings, partitions: int, new: DeciderFactory, **faust_settings: Any) -> None:
+        (settings.state / "faust").mkdir(parents=True, exist_ok=True)
+        super().__init__(
+            settings.group, topic_partitions=partitions, datadir=settings.state / "faust", **faust_settings
+        )
+        self.settings, self.partitions, self._new = settings, partitions, new
+        self._bare = {settings.topic(name): name for name in (*(t.name for t in SOURCE_TOPICS), STATE)}
+        self.sources = {settings.topic(t.name) for t in SOURCE_TOPICS}
+        self.limits = Limits()
+        self.pool = ThreadPoolExecutor(settings.threads or os.cpu_count() or 1, thread_name_prefix="lane")
+        self.counting = Counting()
+        self.producers = Producers(self)
+        self.table = self.tables.add(ColumnTable(self))
+        self.lanes: dict[int, LaneTask] = {}
+        self.broken: dict[int, str] = {}
+        """Partitions that cannot be read on, and why."""
+        self.stopping_for: BaseException | None = None
+        self.failed = asyncio.Event()
+        self._durable: dict[TP, int] = {}
+
+    def _new_transport(self) -> ColumnTransport:
+        return ColumnTransport(self.conf.broker_consumer, self)
+
+    # ------------------------------------------------------------------ what the seams ask
+
+    def bare(self, topic: str) -> str | None:
+        """Name of a topic that is read as columns, without prefix; None for others."""
+        return self._bare.get(topic)
+
+    def new_decider(self, partition: int) -> Any:
+        """A decider without state."""
+        return self._new(partition, self.partitions)
+
+    def durable(self) -> Mapping[TP, int]:
+        """Source partition -> offset before which everything is decided and committed."""
+        return self._durable
+
+    async def starting_points(self, sources: set[TP], committed: Mapping[TP, int | None]) -> dict[TP, int]:
+        """Where to read each source from; raises `PositionLost`."""
+        if not sources:
+            return {}
+        known = {tp: offset for tp in sources if (offset := self._position(tp)) is not None}
+        await self.check_reachable(known)
+        fresh = sources - set(known)
+        for tp in fresh:
+            self._refuse_lost_state(tp, committed.get(tp))
+        earliest = await self.consumer.earliest_offsets(*fresh) if fresh else {}
+        return known | {TP(tp.topic, tp.partition): offset for tp, offset in earliest.items()}
+
+    def _position(self, tp: TP) -> int | None:
+        name = self._bare[tp.topic]
+        if tp.partition in self.lanes:
+            return self.lanes[tp.partition].wanted.get(name)
+        offset: int | None = self.table.states[tp.partition].decider.positions.get(name)
+        return offset
+
+    def _refuse_lost_state(self, tp: TP, committed: int | None) -> None:
+        """Records of the source were decided once, and no state of the partition knows of any source."""
+        if committed and not self.table.states[tp.partition].decider.positions:
+            raise PositionLost(
+                f"group {self.settings.group} has decided {tp.topic} partition {tp.partition} up to offset {committed}, "
+                f"but {self.settings.topic(STATE)} holds no state of it. Restore that topic; or start from nothing with "
+                f"another prefix (COGNISTREAM_PREFIX), or by deleting the group: kafka-consumer-groups.sh --delete "
+                f"--group {self.settings.group}"
+            )
+
+    async def check_reachable(self, positions: Mapping[TP, int]) -> None:
+        """Raises `PositionLost` when a source does not hold the records from these offsets on."""
+        if not positions:
+            return
+        earliest, ends = await asyncio.gather(self.consumer.earliest_offsets(*positions), self.consumer.ends(positions))
+        for tp, offset in positions.items():
+            if not earliest[tp] <= offset <= ends[tp]:
+                raise PositionLost(
+                    f"partition {tp.partition} must read on at offset {offset} of {tp.topic}, which holds "
+                    f"{earliest[tp]}..{ends[tp]}: records were deleted before they were decided, or the topic was made "
+                    f"anew. Start from nothing with another prefix (COGNISTREAM_PREFIX), or delete "
+                    f"{self.settings.topic(STATE)} and the group {self.settings.group} together."
+                )
+
+    # ------------------------------------------------------------------ lanes
+
+    def open_lanes(self, starts: Mapping[TP, int]) -> None:
+        """Begin to decide the owned partitions; sources are read from `starts`."""
+        for partition in self.table.active:
+            wanted = {self._bare[tp.topic]: offset for tp, offset in starts.items() if tp.partition == partition}
+            lane = self.lanes.get(partition)
+            if lane is None:
+                lane = self.lanes[partition] = self._new_lane(partition)
+                lane.start()
+            lane.wanted.update(wanted)
+        for tp, offset in starts.items():
+            self._durable.setdefault(tp, offset)
+
+    def _new_lane(self, partition: int) -> LaneTask:
+        settings, producer = self.settings, self.producers.owned[partition]
+        commit = Commit(producer, partition, settings.prefix, settings.codec)
+        decider = self.table.states[partition].decider
+        return LaneTask(partition, decider, commit, self, limit=settings.lane_bytes, tick_seconds=settings.tick_seconds)
+
+    async def finish_lanes(self) -> None:
+        """Finish and commit the steps under way, and stop deciding; the states stay."""
+        lanes, self.lanes = self.lanes, {}
+        await asyncio.gather(*(lane.stop() for lane in lanes.values()))
+        for partition, lane in lanes.items():
+            if lane.commit.state_end is not None and partition in self.table.states:
+                self.table.states[partition].next = lane.commit.state_end
+        self.counting.ready(False)
+
+    async def take(self, event: Any) -> None:
+        """Hand a batch to its lane; a batch that comes at a wrong time or place is dropped, and comes again."""
+        message, batch = event.message, event.value
+        lane = self.lanes.get(message.partition)
+        if lane is None or message.generation_id != self.consumer_generation_id or not self.flow_control.is_active():
+            return
+        wanted = lane.wanted[batch.topic]
+        if batch.next <= wanted:
+            return
+        if batch.start != wanted:
+            await self.consumer.rewind(message.tp, batch.start, wanted)
+            return
+        lane.put(batch)
+
+    def stepped(self, lane: LaneTask, batches: list[ColumnBatch], effects: Effects, times: StepTimes) -> None:
+        """A lane has committed a step."""
+        for name, offset in effects.positions.items():
+            self._durable[TP(self.settings.topic(name), lane.partition)] = offset
+        self.counting.stepped(lane, batches, effects, times)
+
+    def _tps(self, partition: int) -> list[TP]:
+        return [TP(topic, partition) for topic in self.sources]
+
+    def lane_full(self, partition: int, full: bool) -> None:
+        """Ask for a partition no more, or again."""
+        (self.consumer.leave if full else self.consumer.take_up)(self._tps(partition))
+
+    def lane_waits(self, lane: LaneTask, why: str, waits: bool) -> None:
+        """A lane waits for something outside, or goes on."""
+        self.counting.paused(lane.partition, why, waits)
+
+    def caught_up(self, lane: LaneTask) -> bool:
+        """Whether a lane has decided all that its sources held at the last fetch."""
+        if lane.partition in self.broken:
+            return False
+        for tp in self._tps(lane.partition):
+            end, wanted = self.consumer.end(tp), lane.wanted.get(self._bare[tp.topic])
+            if end is None or wanted is None or wanted < end:
+                return False
+        return True
+
+    def status(self) -> dict[str, Any]:
+        """What /ready shows."""
+        started = bool(self.tables.actives_ready) and not self.rebalancing
+        return {
+            "ready": started and set(self.lanes) == self.table.active and not self.broken and not self.failed.is_set(),
+            "group": self.settings.group,
+            "partitions": sorted(self.lanes),
+            "paused": self.broken,
+            "rows": sum(lane.decider.rows for lane in self.lanes.values()),
+            "decided": self.counting.decided,
+            "commits": self.counting.commits,
+        }
+
+    # ------------------------------------------------------------------ failures
+
+    def lane_failed(self, lane: LaneTask, error: BaseException) -> None:
+        """Memory is ahead of what is durable: never use it again, and end the worker."""
+        self.table.states.pop(lane.partition, None)
+        self.counting.failed()
+        self.fail(error)
+
+    def fail(self, error: BaseException) -> None:
+        """End the worker because of `error`; the first one is told."""
+        if self.stopping_for is None:
+            self.stopping_for = error
+            self.failed.set()
+
+    def _crash(self, reason: BaseException) -> None:
+        """Faust says that a service of its own failed."""
+        super()._crash(reason)
+        self.fail(reason)
+
+    def partition_broken(self, topic: str, partition: int, error: Exception) -> None:
+        """Bytes of a partition stay damaged: it is read no further, the others go on."""
+        self.broken[partition] = str(error)
+        self.counting.paused(partition, "crc", True)
+        log.error("partition %d of %s is paused: %s. Look at the broker's disk and replicas.", partition, topic, error)

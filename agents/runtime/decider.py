@@ -1,0 +1,36 @@
+"""What a lane of the runtime asks of the thing that decides: `streams.pipeline.Lane`, or a small one in a test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from schemas.columns import ColumnBatch
+from streams.pipeline import Effects
+
+
+class Decider(Protocol):
+    """State and decisions of one partition; one call at a time, from any thread."""
+
+    positions: dict[str, int]
+    """Source topic without prefix -> offset to read next; a source never read is missing."""
+
+    @property
+    def rows(self) -> int:
+        """Rows of the state."""
+        ...
+
+    def restore(self, batch: ColumnBatch) -> None:
+        """Take rows and position from a batch of `agent.state`."""
+        ...
+
+    def step(self, batches: Sequence[ColumnBatch], *, tick: int | None = None) -> Effects:
+        """Decide `batches` in this order; everything of the answer becomes durable together or not at all."""
+        ...
+
+
+DeciderFactory = Callable[[int, int], Decider]
+"""(partition, partitions) -> a decider without state."""
+
+Positions = Mapping[str, int]
+"""Source topic without prefix -> offset to read next."""

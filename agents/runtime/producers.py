@@ -1,0 +1,53 @@
+"""The producers of the partitions that this worker owns, as a Faust service that outlives the consumer."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import mode
+from faust.app.base import BootStrategy
+
+from schemas.topics import TOPICS
+
+from .producer import LaneProducer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from .app import ColumnApp
+
+
+class Producers(mode.Service):  # type: ignore[misc]
+    """`owned[p]` is the producer of partition p, started and its predecessors fenced."""
+
+    def __init__(self, app: ColumnApp) -> None:
+        super().__init__()
+        self.app = app
+        self.owned: dict[int, LaneProducer] = {}
+
+    async def on_stop(self) -> None:
+        """Stop all of them."""
+        await self.own(set())
+
+    async def own(self, partitions: set[int]) -> None:
+        """Have producers of exactly these partitions."""
+        left = [self.owned.pop(partition) for partition in set(self.owned) - partitions]
+        await asyncio.gather(*(producer.stop() for producer in left))
+        await asyncio.gather(*(self._start(partition) for partition in partitions - set(self.owned)))
+
+    async def _start(self, partition: int) -> None:
+        settings = self.app.settings
+        producer = LaneProducer(f"{settings.group}.{partition}", **settings.aiokafka())
+        await producer.start()
+        self.owned[partition] = producer
+        # Ask for the topics now, together: the first transaction would ask one after the other.
+        await producer.know([settings.topic(topic.name) for topic in TOPICS if topic.role != "source"])
+
+
+class ColumnBoot(BootStrategy):  # type: ignore[misc]
+    """Starts the producers before the consumer and stops them after it."""
+
+    def kafka_producer(self) -> Iterable[mode.Service]:
+        """Faust's own producer, and ours."""
+        return [*super().kafka_producer(), self.app.producers]

@@ -1,0 +1,115 @@
+"""The worker process: checks, warms the kernels, runs the app, and stops well.
+
+It ends in one of three ways. SIGTERM or SIGINT: the steps under way are finished and committed, the group is left, exit
+status 0, within five seconds. The same signal again: at once; nothing is lost, as nothing is true before its
+transaction. A failure (a stage raised, another worker took over, positions were lost): a message that says what to do,
+exit status 1.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numba
+
+from agents.app import build
+from agents.readiness import Readiness
+from agents.runtime.app import ColumnApp
+from agents.runtime.decider import DeciderFactory
+from agents.settings import Settings
+from connectors.admin import TopicAdmin
+from schemas import kernels
+from schemas.errors import CognistreamError
+
+log = logging.getLogger(__name__)
+
+STOP_SECONDS = 4.5
+"""A stop that takes longer is cut short; the group then waits for the session to end."""
+
+Progress = Callable[[int, int, str], None]
+"""(done, all, name) of a kernel that is ready."""
+
+
+def run(settings: Settings, new: DeciderFactory, *, progress: Progress = lambda *_: None) -> int:
+    """Run a worker until it is told to stop; answers the exit status. Errors are told on standard error."""
+    try:
+        warm(settings.state, progress)
+        partitions = TopicAdmin(settings.confluent(), settings.prefix).check()
+        asyncio.run(serve(settings, partitions, new))
+    except CognistreamError as error:
+        print(f"cognistream worker: {error}", file=sys.stderr)  # noqa: T201  the person who started it reads it
+        return 1
+    return 0
+
+
+def warm(state: Path, progress: Progress = lambda *_: None) -> None:
+    """Compile the kernels, or load them from the cache in the state folder; minutes the first time."""
+    if "NUMBA_CACHE_DIR" not in os.environ:
+        numba.config.CACHE_DIR = str(state / "kernels")
+    for done, total, name in kernels.warm():
+        progress(done, total, name)
+
+
+async def serve(settings: Settings, partitions: int, new: DeciderFactory) -> None:
+    """Run the app until a signal or a failure; raises the failure."""
+    loop = asyncio.get_running_loop()
+    told = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _signalled, told, number)
+    app = build(settings, partitions, new)
+    readiness = Readiness(settings.host, settings.port, app.status)
+    log.info("listening on http://%s:%d/ready", settings.host, await readiness.start())
+    starting = asyncio.create_task(app.start())
+    try:
+        await _first(starting, told, app)
+        if not app.failed.is_set() and not told.is_set():
+            log.info("deciding as %s, %d partitions in all", settings.group, partitions)
+            await asyncio.wait(_waiters(told, app), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        await _stop(app, starting, readiness)
+    if app.stopping_for is not None:
+        raise app.stopping_for
+
+
+def _signalled(told: asyncio.Event, number: signal.Signals) -> None:
+    if told.is_set():
+        os._exit(128 + number)
+    log.info("%s: finishing the steps under way", number.name)
+    told.set()
+
+
+def _waiters(told: asyncio.Event, app: ColumnApp) -> list[asyncio.Task[Any]]:
+    return [asyncio.create_task(event.wait()) for event in (told, app.failed)]
+
+
+async def _first(starting: asyncio.Task[None], told: asyncio.Event, app: ColumnApp) -> None:
+    """Until the app has started, or shall not."""
+    await asyncio.wait([starting, *_waiters(told, app)], return_when=asyncio.FIRST_COMPLETED)
+    if starting.done():
+        starting.result()
+
+
+async def _stop(app: ColumnApp, starting: asyncio.Task[None], readiness: Readiness) -> None:
+    starting.cancel()
+    try:
+        async with asyncio.timeout(STOP_SECONDS):
+            await app.stop()
+            await readiness.stop()
+            await asyncio.gather(starting, return_exceptions=True)
+    except TimeoutError:
+        log.warning("the stop took longer than %.1f s: leaving now", STOP_SECONDS)
+        _leave(app)
+
+
+def _leave(app: ColumnApp) -> None:
+    if app.stopping_for is not None:
+        print(f"cognistream worker: {app.stopping_for}", file=sys.stderr)  # noqa: T201
+    sys.stderr.flush()
+    os._exit(1 if app.stopping_for is not None else 0)
