@@ -8,28 +8,63 @@ state and the same batches give the same bytes.
 
 from __future__ import annotations
 
+import hashlib
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
+import numpy as np
+
+from schemas.avro_encode import Spans
+from schemas.catalog import SchemaIds
 from schemas.columns import ColumnBatch, Longs
+from schemas.errors import CognistreamError
+from schemas.event_types import SOURCES
+from schemas.reasons import Reason
+from schemas.record_headers import NO_HEADERS, find_header
+from schemas.recordbatch_write import RecordsBody
+from schemas.topics import POSITION_KEY, TOPICS
+from schemas.wire import encode
 
-if TYPE_CHECKING:
-    from schemas.recordbatch_write import RecordsBody
+from . import priority, ratelimit, trust
+from .admission import REPEATED, admit, times_of
+from .audit import NO_HASH, OutputsHash, Reads, RecordsHash
+from .dead_letters import DeadLetters
+from .intake import Decoded, Source
+from .outputs import Outbox, Voice
+from .policy import Policy
+from .repeats import WINDOW, Window, refill
+from .state_codec import STATE, Position, StateCodec
+from .table import StateTable
 
-    from .policy import Policy
+JOURNAL = "audit.log"
+
+
+class OutOfOrder(CognistreamError):
+    """A batch that does not begin where the last one of its source ended: decided, it would lose or repeat records."""
+
+
+class Trace(Protocol):
+    """Whoever measures: a context manager around each part of a step."""
+
+    def __call__(self, name: str) -> AbstractContextManager[object]:
+        """Measure the part called `name`."""
+        ...
 
 
 @dataclass(slots=True)
 class Counts:
-    """What a step did: `read` records of the sources = `decided` + `repeats` + sum of `refused`."""
+    """What a step did: `read` = `decided` + `repeats` + sum of `refused`."""
 
     read: int = 0
+    """Records of the sources; a record batch refused whole counts once, here and in `refused`."""
     decided: int = 0
     repeats: int = 0
-    refused: dict[str, int] = field(default_factory=dict)
-    """Dead letters by reason; a record batch refused whole counts once."""
-    written: dict[str, int] = field(default_factory=dict)
+    refused: Counter[str] = field(default_factory=Counter)
+    """Dead letters by reason."""
+    written: Counter[str] = field(default_factory=Counter)
     """Records per topic, `agent.state` and `audit.log` included."""
 
 
@@ -46,37 +81,234 @@ class Effects:
 
 
 class Lane:
-    """State and decisions of partition `partition` of `partitions`."""
+    """State and decisions of partition `partition` of `partitions`.
 
-    def __init__(self, partition: int, partitions: int, *, policy: Policy, ids: object, build: str) -> None:
+    `ids` resolves schema ids, `build` names the program in the journal, `window` is how many records repeats are looked
+    for in. One call at a time. A step that raises anything but `RegistryUnreachable` or `OutOfOrder` leaves the lane
+    half way: drop it, and restore another.
+    """
+
+    def __init__(
+        self,
+        partition: int,
+        partitions: int,
+        *,
+        policy: Policy,
+        ids: SchemaIds,
+        build: str,
+        window: int = WINDOW,
+    ) -> None:
         self.partition, self.partitions = partition, partitions
-        self.policy, self.ids, self.build = policy, ids, build
-        self.positions: dict[str, int] = {}
-        """Source topic without prefix -> offset to read next; a source never read is missing."""
+        self.ids, self.build = ids, build
+        self.table = StateTable()
+        self.position = Position({}, 0, NO_HASH)
+        self.trace: Trace = lambda name: nullcontext()  # noqa: ARG005  measures nothing
+        self._sources = {source.topic: source for source in map(Source, SOURCES)}
+        self._voices = {source.name: Voice(source, ids) for source in self._sources.values()}
+        self._letters = {source.name: DeadLetters(source, partition, ids) for source in self._sources.values()}
+        self._windows = {source.name: Window(window) for source in self._sources.values()}
+        self._codec = StateCodec(ids)
+        self._moment = 0
+        self._govern(policy)
 
     @property
     def rows(self) -> int:
         """Agents known."""
-        raise NotImplementedError
+        return self.table.rows
 
     @property
     def entry(self) -> int:
-        """Number of the last journal entry; 0 before the first."""
-        raise NotImplementedError
+        """Number of the last step entry of the journal; 0 before the first."""
+        return self.position.entry
+
+    @property
+    def positions(self) -> dict[str, int]:
+        """Source topic without prefix -> offset to read next; a source never read is missing."""
+        return {f"{name}.events": offset for name, offset in self.position.sources.items()}
 
     def restore(self, batch: ColumnBatch) -> None:
-        """Take rows and position from a batch of `agent.state`, in the order of the topic."""
-        raise NotImplementedError
+        """Take rows and position from a batch of `agent.state`, in the order of the topic.
+
+        FormatError for records that are no rows; RegistryUnreachable when their schema cannot be fetched.
+        """
+        self.position = self._codec.read(batch, self.table) or self.position
+        self.table.recount()
+        self._moment = int(self.table.trust["last"][: self.rows].max(initial=0))
 
     def remember(self, batch: ColumnBatch, left_out: Longs) -> None:
         """Fill the window of repeats from records of a source decided before, those at the offsets `left_out` (the
-        `refused` of the journal's reads) excepted. Call it after `restore`, oldest record first."""
-        raise NotImplementedError
+        `refused` of the journal's reads) excepted. Call it after `restore`, oldest record first.
+        """
+        source = self._sources[batch.topic]
+        done = source.decode(batch, self.ids)
+        done.error[np.isin(batch.off, left_out)] = Reason.EVENT_ID_REUSED
+        window = self._windows[source.name]
+        refill(
+            batch.buf, batch.off, batch.ks, batch.kl, batch.vs, batch.vl, done.frame.matrix, source.spans, done.error,
+            window.hashes, window.links, window.heads, window.seen,
+        )  # fmt: skip
 
-    def step(
-        self, batches: Sequence[ColumnBatch], *, tick: int | None = None, policy: Policy | None = None
-    ) -> Effects:
+    def step(self, batches: Sequence[ColumnBatch], *, tick: int | None = None, policy: Policy | None = None) -> Effects:
         """Decide `batches` (topics without prefix) in this order, under `policy` from now on if one is given.
 
-        Raises `RegistryUnreachable` before anything changed when a writer's schema cannot be fetched."""
-        raise NotImplementedError
+        `outputs` are good until the next step, which writes into the same buffers. Before anything changed it raises
+        `RegistryUnreachable` when a writer's schema cannot be fetched, `OutOfOrder` when a batch does not follow.
+        """
+        self._expect(batches)
+        with self.trace("decode"):
+            decoded = [self._sources[batch.topic].decode(batch, self.ids) for batch in batches]
+        if policy is not None:
+            self._govern(policy)
+        step = _Step(self.position.entry + 1, self._time_of(batches, tick))
+        for done in decoded:
+            self._decide(step, done)
+        return self._close(step, tick)
+
+    def _expect(self, batches: Sequence[ColumnBatch]) -> None:
+        wanted = self.positions
+        for batch in batches:
+            if wanted.get(batch.topic, batch.start) != batch.start:
+                raise OutOfOrder(
+                    f"{batch.topic}[{self.partition}]: got offsets from {batch.start}, expected {wanted[batch.topic]}; "
+                    "seek to the expected one"
+                )
+            wanted[batch.topic] = batch.next
+
+    def _govern(self, policy: Policy) -> None:
+        self.policy = policy
+        self._times = times_of(policy)
+        self._rules = trust.compile_policy(policy), ratelimit.compile_policy(policy), priority.compile_policy(policy)
+
+    def _time_of(self, batches: Sequence[ColumnBatch], tick: int | None) -> int:
+        """Time of what has no decision time of its own: the latest that state, records and tick know, in ms."""
+        first, last = self._times
+        known = [batch.ts[(batch.ts >= first) & (batch.ts < last)].max(initial=0) for batch in batches]
+        return max(self._moment, tick or 0, *map(int, known))
+
+    # One batch
+
+    def _decide(self, step: _Step, done: Decoded) -> None:
+        with self.trace("admission"):
+            self._admit(done)
+        changes = self._stages(done)
+        with self.trace("records hash"):
+            self._account(step, done)
+        with self.trace("outputs"):
+            batch, source = done.batch, done.source
+            self._voices[source.name].speak(step.out, done, changes, _traceparent(batch), step.entry)
+            self._letters[source.name].write(step.out, done, step.moment)
+
+    def _admit(self, done: Decoded) -> None:
+        batch, source, table = done.batch, done.source, self.table
+        window, begin = self._windows[source.name], 0
+        while True:
+            begin = admit(
+                batch.buf, batch.off, batch.ts, batch.ks, batch.kl, batch.vs, batch.vl, done.frame.matrix,
+                source.spans, source.checks, source.texts, self._times, source.layout.row("kind"),
+                self.partition, self.partitions, self.policy.admission.max_unregistered,
+                window.hashes, window.links, window.heads, window.seen,
+                table.slots, table.ends, table.arena, table.meta, table.registered, table.mark, table.touched,
+                begin, done.error, done.row,
+            )  # fmt: skip
+            if begin == batch.n:
+                return
+            table.grow()
+
+    def _stages(self, done: Decoded) -> Longs:
+        """Trust, limit, priority: each sees what the one before decided. Answers the changes of trust."""
+        f, batch, source, row, table = done.frame, done.batch, done.source, done.row, self.table
+        earned, limits, attention = self._rules
+        changes: Longs = np.empty((7, trust.CHANGES_PER_EVENT * batch.n), np.int64)
+        with self.trace("trust"):
+            used = trust.decide(
+                table.trust, row, batch.ts, f["kind"], f.matrix, source.trust_where, earned,
+                f["time"], f["points"], f["tier"], f["status"], changes,
+            )  # fmt: skip
+        with self.trace("limit"):
+            ratelimit.decide(
+                table.limit, row, f["time"], f["kind"], f["tier"], f["status"], limits, f["limit_decision"],
+                f.second("limit_decision"), f["limit"], f["remaining"], f["retry_after_us"],
+                f.second("retry_after_us"), f["reset_us"], f["throttle_started"],
+            )  # fmt: skip
+        with self.trace("priority"):
+            priority.decide(
+                table.habit, row, f["time"], f["kind"], f.matrix, source.priority_where, attention,
+                f.doubles("score"), f.doubles("surprise"), f.doubles("impact"), f["pool"],
+            )  # fmt: skip
+        return changes[:, :used]
+
+    def _account(self, step: _Step, done: Decoded) -> None:
+        """What was read, for the journal and the counts."""
+        batch, counts = done.batch, step.counts
+        read = step.reads.add(done.source.name, batch)
+        repeats, refused = done.row == REPEATED, done.error != Reason.OK
+        read.repeats += batch.off[repeats].tolist()
+        read.refused += sorted([*batch.off[refused].tolist(), *(whole.first for whole in batch.refused)])
+        step.records.add(batch)
+        step.fingerprints.update(dict.fromkeys(done.fingerprints))
+        counts.read += batch.n + len(batch.refused)
+        counts.repeats += int(np.count_nonzero(repeats))
+        for number, count in enumerate(np.bincount(done.error[refused]).tolist()):
+            if count:
+                counts.refused[Reason(number).label] += count
+        counts.refused.update(whole.reason for whole in batch.refused)
+        decided = done.row >= 0
+        counts.decided += int(np.count_nonzero(decided))
+        self._moment = max(self._moment, int(done.frame["time"].max(initial=0, where=decided)))
+        self.position.sources[done.source.name] = batch.next
+
+    # The end of a step
+
+    def _close(self, step: _Step, tick: int | None) -> Effects:
+        with self.trace("state"):
+            self._codec.write(step.out, self.table, self.table.take_touched())
+        with self.trace("outputs hash"):
+            written = OutputsHash()
+            for row in TOPICS:
+                if row.role == "derived" and not row.compacted and row.name in step.out.bodies:
+                    written.add(row.name, step.out.bodies[row.name])
+        with self.trace("journal"):
+            value = encode(JOURNAL, self._journal(step, tick, written.digest()), self.ids)
+            step.out.add(JOURNAL, None, value, step.moment)
+            self.position.entry, self.position.entry_hash = step.entry, hashlib.sha256(value).digest()
+            self.position.policy_version, self.position.build = self.policy.version, self.build
+            step.out.add(STATE, POSITION_KEY, encode(STATE, self.position.as_value(), self.ids), step.moment)
+        outputs = step.out.in_order()
+        for name, bodies in outputs.items():
+            step.counts.written[name] = sum(body.count for body in bodies)
+        return Effects(outputs, step.counts, self.positions)
+
+    def _journal(self, step: _Step, tick: int | None, outputs_hash: bytes) -> dict[str, Any]:
+        """The entry of a step, as its schema has it."""
+        oldest = ((name, window.oldest) for name, window in self._windows.items())
+        content = {
+            "previous_hash": self.position.entry_hash,
+            "reads": step.reads.as_values(),
+            "tick": tick,
+            "policy_version": self.policy.version,
+            "build": self.build,
+            "schemas": list(step.fingerprints),
+            "records_hash": step.records.digest(),
+            "outputs_hash": outputs_hash,
+            "window_oldest": [{"source": name, "offset": offset} for name, offset in oldest if offset is not None],
+        }
+        return {"kind": "step", "entry": step.entry, "step": content, "decision": None}
+
+
+class _Step:
+    """What gathers while a step is decided."""
+
+    def __init__(self, entry: int, moment: int) -> None:
+        self.entry, self.moment = entry, moment
+        self.out = Outbox()
+        self.counts = Counts()
+        self.reads = Reads()
+        self.records = RecordsHash()
+        self.fingerprints: dict[bytes, None] = {}
+
+
+def _traceparent(batch: ColumnBatch) -> Spans | None:
+    """Spans of the trace context, None when no record has headers."""
+    if not (batch.hl > NO_HEADERS).any():
+        return None
+    return find_header(batch.buf, batch.hs, batch.hl, b"traceparent")

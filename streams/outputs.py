@@ -1,0 +1,232 @@
+"""What a step says: records of the derived topics, encoded from the frame of each batch.
+
+`Outbox` gathers the record batches per topic and starts a new one before a topic would refuse it as too large. `Voice`
+holds, per source, the encoders of everything that is told about its events; which column becomes which field is said
+here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from schemas.avro_encode import Constant, Encoder, Keys, Spans
+from schemas.catalog import SchemaIds, schema_of
+from schemas.columns import NULL_LENGTH, Column, Frame, Layout, Longs
+from schemas.event_types import CAUSE_OF_EVENT
+from schemas.recordbatch_write import RecordsBody
+from schemas.topics import TOPICS, topic
+
+from .intake import Decoded, Source
+from .trust import (
+    AFTER,
+    BECAME_SUSPENDED,
+    BEFORE,
+    CAUSE,
+    EVENT,
+    KIND,
+    SCORE_CHANGED,
+    TIER_AFTER,
+    TIER_BEFORE,
+    TIER_CHANGED,
+)
+
+POOLS: Final = ("priority.urgent", "priority.normal", "priority.background")
+"""Topic per pool number of the priority stage."""
+
+TIER_DECISION, SUSPENDED_DECISION, THROTTLE_DECISION = range(3)
+"""Indices of the Avro enum `DecisionKind`."""
+
+_MARGIN: Final = 1024
+_TYPICAL: Final = 256
+
+_CHANGE = Layout(
+    (
+        Column("event_id", "span"),
+        Column("tenant_id", "span"),
+        Column("agent_id", "span"),
+        Column("entry", "long"),
+        Column("offset", "long"),
+        Column("kind", "long"),
+        Column("before", "long"),
+        Column("after", "long"),
+        Column("tier_before", "long"),
+        Column("tier_after", "long"),
+        Column("cause", "long"),
+    )
+)
+"""A change of trust, or a decision of the journal: `kind` is the symbol of either."""
+
+
+class Outbox:
+    """Record batches per topic, none over the topic's limit."""
+
+    def __init__(self) -> None:
+        self.bodies: dict[str, list[RecordsBody]] = {}
+
+    def append(
+        self,
+        name: str,
+        encoder: Encoder,
+        frame: Frame,
+        select: Longs,
+        ts: Longs,
+        key: Keys,
+        traceparent: Spans | None = None,
+    ) -> None:
+        """Append a record of topic `name` per index in `select`; arguments as of `Encoder.append`."""
+        most = topic(name).max_message_bytes - _MARGIN
+        done = 0
+        while done < len(select):
+            body = self._body(name)
+            count = max(1, min(len(select) - done, (most - body.used) // self._record(body)))
+            while not _fits(body, most, count, encoder, frame, select[done : done + count], ts, key, traceparent):
+                if count == 1:
+                    body = self._next(name)
+                count = max(1, count // 2)
+            done += count
+            if done < len(select):
+                self._next(name)
+
+    def add(self, name: str, key: bytes | None, value: bytes, timestamp: int) -> None:
+        """Append one record of topic `name`."""
+        body = self._body(name)
+        if body.count and body.used + len(value) + len(key or b"") > topic(name).max_message_bytes - _MARGIN:
+            body = self._next(name)
+        body.append(key, value, timestamp)
+
+    def in_order(self) -> dict[str, list[RecordsBody]]:
+        """What there is, topics in the order of the table."""
+        return {row.name: self.bodies[row.name] for row in TOPICS if row.name in self.bodies}
+
+    def _body(self, name: str) -> RecordsBody:
+        bodies = self.bodies.get(name)
+        return bodies[-1] if bodies else self._next(name)
+
+    def _next(self, name: str) -> RecordsBody:
+        body = RecordsBody()
+        self.bodies.setdefault(name, []).append(body)
+        return body
+
+    @staticmethod
+    def _record(body: RecordsBody) -> int:
+        """Bytes that a record is guessed to take."""
+        return body.used // body.count + 1 if body.count else _TYPICAL
+
+
+def _fits(
+    body: RecordsBody,
+    most: int,
+    count: int,
+    encoder: Encoder,
+    frame: Frame,
+    select: Longs,
+    ts: Longs,
+    key: Keys,
+    traceparent: Spans | None,
+) -> bool:
+    """Append `select`; take it back and answer False when the body grew too large. A record alone always fits."""
+    before = body.used, body.count, body.first_ts, body.max_ts
+    encoder.append(body, frame, select, ts, key, traceparent)
+    if body.used <= most or (count == 1 and before[1] == 0):
+        return True
+    body.used, body.count, body.first_ts, body.max_ts = before
+    return False
+
+
+class Voice:
+    """The encoders of one source. Layouts: the source's frames, and `_CHANGE` for what few events bring about."""
+
+    def __init__(self, source: Source, ids: SchemaIds) -> None:
+        def encoder(name: str, layout: Layout, columns: dict[str, str | Constant]) -> Encoder:
+            return Encoder(schema_of(name), ids.id_of(name), layout, columns)
+
+        says = Constant(source.name)
+        event = {"event_type": "kind", "source": says}
+        self._pools = [
+            encoder(pool, source.layout, {**event, "subject": source.subject or Constant(None)}) for pool in POOLS
+        ]
+        self._limits = encoder("ratelimit.decisions", source.layout, {**event, "decision": "limit_decision"})
+        self._changes = encoder("trust.changes", _CHANGE, {"source": says})
+        self._decisions = encoder("audit.log", _CHANGE, _journal_columns(says))
+
+    def speak(self, out: Outbox, done: Decoded, changes: Longs, trace: Spans | None, entry: int) -> None:
+        """Write what the stages decided about a batch. `changes` are those of the trust stage, `entry` the step's."""
+        self._events(out, done, trace)
+        told = changes[:, changes[KIND] != BECAME_SUSPENDED]
+        if told.shape[1]:
+            kind, before, after = told[KIND], told[BEFORE], told[AFTER]
+            self._few(out, "trust.changes", self._changes, done, told, (kind, before, after), trace, entry)
+        weighty = _weighty(done, changes)
+        if weighty.shape[1]:
+            self._few(out, "audit.log", self._decisions, done, weighty, tuple(weighty[KIND : AFTER + 1]), trace, entry)
+
+    def _events(self, out: Outbox, done: Decoded, trace: Spans | None) -> None:
+        """The event in its pool, and the answer to a request for capacity."""
+        frame, batch = done.frame, done.batch
+        decided = np.flatnonzero(done.row >= 0)
+        key, time = (batch.ks, batch.kl, batch.buf), frame["time"]
+        asked = decided[frame.second("limit_decision")[decided] == 1]
+        out.append("ratelimit.decisions", self._limits, frame, asked, time, key, trace)
+        pool = frame["pool"][decided]
+        for number, name in enumerate(POOLS):
+            out.append(name, self._pools[number], frame, decided[pool == number], time, key, trace)
+
+    def _few(
+        self,
+        out: Outbox,
+        name: str,
+        encoder: Encoder,
+        done: Decoded,
+        changes: Longs,
+        says: tuple[Longs, ...],
+        trace: Spans | None,
+        entry: int,
+    ) -> None:
+        """A record per column of `changes`, whose kind, before and after are `says`."""
+        frame, batch, event = done.frame, done.batch, changes[EVENT]
+        few = _CHANGE.frame(len(event), frame.buf)
+        for text in ("event_id", "tenant_id", "agent_id"):
+            few[text][:] = frame[text][event]
+            few.second(text)[:] = frame.second(text)[event]
+        few["entry"][:] = entry
+        few["offset"][:] = batch.off[event]
+        few["kind"][:], few["before"][:], few["after"][:] = says
+        few["tier_before"][:], few["tier_after"][:], few["cause"][:] = changes[TIER_BEFORE : CAUSE + 1]
+        ks, kl = (batch.ks[event], batch.kl[event]) if name != "audit.log" else _no_keys(len(event))
+        header = None if trace is None else (trace[0][event], trace[1][event])
+        out.append(name, encoder, few, np.arange(len(event)), frame["time"][event], (ks, kl, batch.buf), header)
+
+
+def _journal_columns(says: Constant) -> dict[str, str | Constant]:
+    """Where a decision of the journal comes from."""
+    parts = ("tenant_id", "agent_id", "offset", "event_id", "before", "after", "cause")
+    return {f"decision.{part}": part for part in parts} | {
+        "kind": Constant("decision"),
+        "step": Constant(None),
+        "decision?": Constant(True),
+        "decision.source": says,
+        "decision.what": "kind",
+    }
+
+
+def _weighty(done: Decoded, changes: Longs) -> Longs:
+    """What belongs into the journal, as columns of changes: tiers, suspensions, and starts of throttles, by event."""
+    decided = done.row >= 0
+    started = np.flatnonzero(decided & (done.frame["throttle_started"] > 0))
+    kept = changes[:, changes[KIND] != SCORE_CHANGED]
+    tiers = kept[KIND] == TIER_CHANGED
+    kept[BEFORE, tiers], kept[AFTER, tiers] = kept[TIER_BEFORE, tiers], kept[TIER_AFTER, tiers]
+    kept[KIND] = np.where(tiers, TIER_DECISION, SUSPENDED_DECISION)
+    throttles: Longs = np.zeros((len(changes), len(started)), np.int64)
+    throttles[EVENT] = started
+    throttles[KIND] = THROTTLE_DECISION
+    throttles[AFTER] = done.frame["throttle_started"][started]
+    throttles[CAUSE] = CAUSE_OF_EVENT + done.frame["kind"][started]
+    both: Longs = np.concatenate((kept, throttles), axis=1)
+    return both[:, np.argsort(both[EVENT], kind="stable")]
+
+
+def _no_keys(n: int) -> tuple[Longs, Longs]:
+    return np.zeros(n, np.int64), np.full(n, NULL_LENGTH, np.int64)

@@ -1,0 +1,104 @@
+"""Which records a lane has seen lately: the window in which a repeated event is told from a new one.
+
+Producers send again when an answer was lost, so an event may lie in its topic twice. Per source partition the last
+65,536 valid records are remembered by two SipHashes: of key with event id, and of the value. Same id and same value is
+a repeat; same id and another value is an error of the producer. Entries of a bucket are chained from the newest to the
+oldest, as LZ77 does: the newest is met first, an entry that left the window ends its chain by its number, and nothing
+is ever deleted.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import types
+from numpy.typing import NDArray
+
+from schemas.avro_decode import BYTES
+from schemas.columns import Longs
+from schemas.kernels import helper, kernel
+from schemas.siphash import sip64
+
+from .table import key_hash
+
+U = np.uint64
+_L = types.int64[::1]
+_M = types.int64[:, ::1]
+
+WINDOW = 65_536
+"""Valid records per source partition in which repeats are looked for (a power of two)."""
+
+K_ID, K_VALUE0, K_VALUE1 = 0x6576656E742D6964, 0x76616C7565, 0x72657065617473
+"""Keys of the SipHashes of ids and values; public, because a replay must agree."""
+
+NEW, REPEAT, REUSED = 0, 1, 2
+"""What the window says of a record."""
+
+
+@helper
+def id_hash(key_hash, buf, start, length):  # type: ignore[no-untyped-def]
+    """SipHash of the event id, keyed by the hash of the record's key: of both together."""
+    return sip64(buf, start, length, U(key_hash), U(K_ID))
+
+
+@helper
+def value_hash(buf, start, length):  # type: ignore[no-untyped-def]
+    """SipHash of the value's bytes."""
+    return sip64(buf, start, length, U(K_VALUE0), U(K_VALUE1))
+
+
+@helper
+def recall(hashes, links, heads, seen, identity, value):  # type: ignore[no-untyped-def]
+    """NEW, REPEAT or REUSED for a record, by the newest record of the window with the same identity."""
+    size = hashes.shape[1]
+    number = heads[U(identity) & U(len(heads) - 1)]
+    while number >= 0 and number >= seen[0] - size:
+        at = number & (size - 1)
+        if hashes[0, at] == U(identity):
+            return REPEAT if hashes[1, at] == U(value) else REUSED
+        number = links[0, at]
+    return NEW
+
+
+@helper
+def remember(hashes, links, heads, seen, identity, value, offset):  # type: ignore[no-untyped-def]
+    """Enter a valid record; the oldest of a full window leaves."""
+    at = seen[0] & (hashes.shape[1] - 1)
+    bucket = U(identity) & U(len(heads) - 1)
+    hashes[0, at] = U(identity)
+    hashes[1, at] = U(value)
+    links[0, at] = heads[bucket]
+    links[1, at] = offset
+    heads[bucket] = seen[0]
+    seen[0] += 1
+
+
+@kernel(types.void(BYTES, _L, _L, _L, _L, _L, _M, _L, _L, types.uint64[:, ::1], _M, _L, _L))
+def refill(buf, off, ks, kl, vs, vl, m, spans, error, hashes, links, heads, seen):  # type: ignore[no-untyped-def]
+    """Enter all records without an `error`, as admission entered them when they were decided."""
+    for i in range(len(off)):
+        if error[i] == 0 and kl[i] > 0:
+            key = key_hash(buf, ks[i], kl[i])
+            identity = id_hash(key, buf, m[spans[2], i], m[spans[2] + 1, i])
+            remember(hashes, links, heads, seen, identity, value_hash(buf, vs[i], vl[i]), off[i])
+
+
+class Window:
+    """The last `size` valid records of one source partition.
+
+    `hashes` (2, size): of identity, of value. `links` (2, size): number of the record before in the bucket, offset.
+    `heads`: newest record per bucket. `seen[0]`: valid records so far, the number of the next.
+    """
+
+    def __init__(self, size: int = WINDOW) -> None:
+        if size & (size - 1):
+            raise ValueError(f"a window of {size} records: need a power of two")
+        self.hashes: NDArray[np.uint64] = np.zeros((2, size), np.uint64)
+        self.links: NDArray[np.int64] = np.zeros((2, size), np.int64)
+        self.heads: Longs = np.full(2 * size, -1, np.int64)
+        self.seen: Longs = np.zeros(1, np.int64)
+
+    @property
+    def oldest(self) -> int | None:
+        """Offset of the oldest record in the window: reading from there on fills it again. None when empty."""
+        size, seen = self.hashes.shape[1], int(self.seen[0])
+        return int(self.links[1, seen % size if seen >= size else 0]) if seen else None
