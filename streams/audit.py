@@ -41,6 +41,7 @@ HEAD = 24
 
 OUT = types.uint8[::1]
 _L = types.int64[::1]
+_TWO: Any = types.UniTuple(types.int64, 2)  # type: ignore[no-untyped-call]
 
 
 @helper
@@ -58,7 +59,7 @@ def put_span(out, p, buf, start, length):  # type: ignore[no-untyped-def]
     return copy(buf, start, length, out, p) if length > 0 else p
 
 
-@kernel(types.UniTuple(types.int64, 2)(BYTES, _L, _L, _L, _L, _L, _L, types.int64, types.int64, OUT))
+@kernel(_TWO(BYTES, _L, _L, _L, _L, _L, _L, types.int64, types.int64, OUT))
 def pack_records(buf, off, ts, ks, kl, vs, vl, begin, end, out):  # type: ignore[no-untyped-def]
     """Write the records `begin` to `end` as `records_hash` sees them while they fit; answers where it stopped, and how
     many bytes there are.
@@ -74,7 +75,7 @@ def pack_records(buf, off, ts, ks, kl, vs, vl, begin, end, out):  # type: ignore
     return end, p
 
 
-@kernel(types.UniTuple(types.int64, 2)(BYTES, types.int64, types.int64, OUT))
+@kernel(_TWO(BYTES, types.int64, types.int64, OUT))
 def pack_values(body, begin, end, out):  # type: ignore[no-untyped-def]
     """Write the values of the Kafka records in `body[begin:end]` with their lengths while they fit; as above."""
     p = 0

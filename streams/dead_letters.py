@@ -21,7 +21,7 @@ from schemas.record_headers import NO_HEADERS, headers_of
 from schemas.wire import encode
 
 from .intake import Decoded, Source
-from .outputs import Outbox
+from .outputs import Columns, Outbox
 
 TOPIC: Final = "dead.letters"
 
@@ -86,7 +86,7 @@ class DeadLetters:
     def __init__(self, source: Source, partition: int, ids: SchemaIds) -> None:
         schema = schema_of(TOPIC)
         self._source, self._partition, self._ids = source, partition, ids
-        columns = {
+        columns: Columns = {
             "source": Constant(source.topic),
             "partition": Constant(partition),
             "last_offset": "offset",
@@ -124,7 +124,7 @@ class DeadLetters:
             letters[name][:], letters.second(name)[:] = where[error].T
         letters.aux = self._with_headers(batch, refused, letters["headers"], letters.second("headers"))
         ts = np.full(len(refused), moment, np.int64)
-        key = (letters["key"], letters.second("key"), 0)
+        key = (letters["key"], letters.second("key"), letters.buf)
         out.append(TOPIC, self._encoder, letters, np.arange(len(refused)), ts, key)
 
     def _with_headers(self, batch: ColumnBatch, refused: Longs, starts: Longs, lengths: Longs) -> Any:

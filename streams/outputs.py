@@ -38,6 +38,9 @@ POOLS: Final = ("priority.urgent", "priority.normal", "priority.background")
 TIER_DECISION, SUSPENDED_DECISION, THROTTLE_DECISION = range(3)
 """Indices of the Avro enum `DecisionKind`."""
 
+Columns = dict[str, str | Constant]
+"""Which column of a layout, or which constant, a field is written from; fields of the same name are left out."""
+
 _MARGIN: Final = 1024
 _TYPICAL: Final = 256
 
@@ -139,11 +142,11 @@ class Voice:
     """The encoders of one source. Layouts: the source's frames, and `_CHANGE` for what few events bring about."""
 
     def __init__(self, source: Source, ids: SchemaIds) -> None:
-        def encoder(name: str, layout: Layout, columns: dict[str, str | Constant]) -> Encoder:
+        def encoder(name: str, layout: Layout, columns: Columns) -> Encoder:
             return Encoder(schema_of(name), ids.id_of(name), layout, columns)
 
         says = Constant(source.name)
-        event = {"event_type": "kind", "source": says}
+        event: Columns = {"event_type": "kind", "source": says}
         self._pools = [
             encoder(pool, source.layout, {**event, "subject": source.subject or Constant(None)}) for pool in POOLS
         ]
@@ -199,10 +202,11 @@ class Voice:
         out.append(name, encoder, few, np.arange(len(event)), frame["time"][event], (ks, kl, batch.buf), header)
 
 
-def _journal_columns(says: Constant) -> dict[str, str | Constant]:
+def _journal_columns(says: Constant) -> Columns:
     """Where a decision of the journal comes from."""
     parts = ("tenant_id", "agent_id", "offset", "event_id", "before", "after", "cause")
-    return {f"decision.{part}": part for part in parts} | {
+    return {
+        **{f"decision.{part}": part for part in parts},
         "kind": Constant("decision"),
         "step": Constant(None),
         "decision?": Constant(True),

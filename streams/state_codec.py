@@ -207,7 +207,7 @@ class StateCodec:
         aux = np.empty(len(rows) * HABIT_BYTES, np.uint8)
         frame = _ROW.frame(len(rows), table.arena, aux)
         unload(table.trust, table.limit, table.habit, table.ends, table.arena, rows, frame.matrix, aux)
-        every, key = np.arange(len(rows)), (frame["key"], frame.second("key"), 0)
+        every, key = np.arange(len(rows)), (frame["key"], frame.second("key"), frame.buf)
         out.append(LEVELS, self._level, frame, every, frame["trust.last"], key)
         out.append(STATE, self._state, frame, every, frame["trust.last"], key)
 

@@ -9,6 +9,8 @@ written cost no memory, so an agent costs its rows, its key and about 20 bytes o
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import types
 from numpy.typing import NDArray
@@ -193,7 +195,7 @@ def _slots(room: int) -> int:
     return 1 << (2 * room - 1).bit_length()
 
 
-def _doubled(array: NDArray[np.generic], size: int) -> NDArray[np.generic]:
+def _doubled(array: NDArray[Any], size: int) -> NDArray[Any]:
     """A longer copy; the new part is zero and costs memory only when written."""
     longer = np.zeros(size, array.dtype)
     longer[: len(array)] = array
