@@ -13,11 +13,13 @@ from functools import cache
 from typing import Protocol
 
 import numpy as np
+from numba import types
 
 from schemas.avro_layout import layout
 from schemas.catalog import schema_of
 from schemas.columns import Bytes, Frame, Layout, Longs
-from schemas.murmur import partition_of
+from schemas.kernels import kernel
+from schemas.murmur import murmur2
 from schemas.topics import SOURCE_TOPICS
 
 SOURCES = tuple(topic.name for topic in SOURCE_TOPICS)
@@ -57,7 +59,17 @@ class Fleet:
 
     def partitions(self, count: int) -> Longs:
         """Partition of each agent, shape (agents,), among `count`."""
-        return np.fromiter((partition_of(self.key(i), count) for i in range(len(self))), np.int64, len(self))
+        out = np.empty(len(self), np.int64)
+        _partitions(self.bank, self.start, self.length, count, out)
+        return out
+
+
+@kernel(
+    types.void(types.Array(types.uint8, 1, "C", readonly=True), *[types.int64[::1]] * 2, types.int64, types.int64[::1])
+)
+def _partitions(bank, start, length, count, out):  # type: ignore[no-untyped-def]
+    for i in range(start.shape[0]):
+        out[i] = murmur2(bank, start[i], length[i]) % count
 
 
 @dataclass(frozen=True, slots=True)
