@@ -27,7 +27,7 @@ from numba import types
 
 from schemas import varint
 from schemas.avro_decode import BYTES
-from schemas.columns import NULL_LENGTH, ColumnBatch, RefusedBatch
+from schemas.columns import NULL_LENGTH, Bytes, ColumnBatch, Longs, RefusedBatch
 from schemas.kernels import helper, kernel
 from schemas.memory import SLACK, copy
 from schemas.recordbatch_write import HEADER, RecordsBody
@@ -94,6 +94,17 @@ def pack_values(body, begin, end, out):  # type: ignore[no-untyped-def]
     return at, p
 
 
+@kernel(_TWO(BYTES, _L, _L, types.int64, OUT))
+def pack_spans(buf, starts, lengths, begin, out):  # type: ignore[no-untyped-def]
+    """Write the spans from `begin` on with their lengths while they fit; as above."""
+    p = 0
+    for i in range(begin, len(starts)):
+        if p + 4 + max(lengths[i], 0) + SLACK > len(out):
+            return i, p
+        p = put_span(out, p, buf, starts[i], lengths[i])
+    return len(starts), p
+
+
 class RecordsHash:
     """`records_hash`, fed record by record in the order of reading."""
 
@@ -147,9 +158,15 @@ class OutputsHash:
         name = topic.encode()
         self._sum.update(len(name).to_bytes(4) + name + values.to_bytes(8))
 
-    def value(self, value: bytes) -> None:
-        """Take one value of the topic."""
-        self._sum.update(len(value).to_bytes(4) + value)
+    def spans(self, buf: Bytes, starts: Longs, lengths: Longs) -> None:
+        """Take values of the topic as a reader has them: spans of `buf`."""
+        done = 0
+        while done < len(starts):
+            stopped, used = pack_spans(buf, starts, lengths, done, self._scratch)
+            self._sum.update(self._scratch[:used].data)
+            if stopped == done:
+                self._scratch = np.empty(2 * len(self._scratch), np.uint8)
+            done = stopped
 
     def digest(self) -> bytes:
         """The sum so far."""
