@@ -14,7 +14,7 @@ Status = Callable[[], dict[str, Any]]
 """What the worker says of itself; its entry "ready" decides the answer of /ready."""
 
 
-class PortTaken(CognistreamError):  # noqa: N818  the name says what happened
+class PortTaken(CognistreamError):
     """The port cannot be listened on."""
 
 

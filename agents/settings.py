@@ -78,7 +78,7 @@ class Settings(BaseModel):
         Raises `SettingsError` naming each setting that is wrong and its variable.
         """
         environment = os.environ if environment is None else environment
-        found = {name: environment[v] for name, v in variables().items() if environment.get(v)}
+        found: dict[str, Any] = {name: environment[v] for name, v in variables().items() if environment.get(v)}
         found |= {name: value for name, value in options.items() if value is not None}
         try:
             return cls(**found)

@@ -15,7 +15,7 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numba
 
@@ -42,7 +42,7 @@ def run(settings: Settings, new: DeciderFactory, *, progress: Progress = lambda 
     try:
         warm(settings.state, progress)
         partitions = TopicAdmin(settings.confluent(), settings.prefix).check()
-        asyncio.run(serve(settings, partitions, new))
+        asyncio.run(_signalled_serve(settings, partitions, new))
     except CognistreamError as error:
         print(f"cognistream worker: {error}", file=sys.stderr)  # noqa: T201  the person who started it reads it
         return 1
@@ -52,25 +52,28 @@ def run(settings: Settings, new: DeciderFactory, *, progress: Progress = lambda 
 def warm(state: Path, progress: Progress = lambda *_: None) -> None:
     """Compile the kernels, or load them from the cache in the state folder; minutes the first time."""
     if "NUMBA_CACHE_DIR" not in os.environ:
-        numba.config.CACHE_DIR = str(state / "kernels")
+        cast(Any, numba).config.CACHE_DIR = str(state / "kernels")
     for done, total, name in kernels.warm():
         progress(done, total, name)
 
 
-async def serve(settings: Settings, partitions: int, new: DeciderFactory) -> None:
-    """Run the app until a signal or a failure; raises the failure."""
-    loop = asyncio.get_running_loop()
-    told = asyncio.Event()
+async def _signalled_serve(settings: Settings, partitions: int, new: DeciderFactory) -> None:
+    loop, told = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _signalled, told, number)
-    app = build(settings, partitions, new)
+    await serve(build(settings, partitions, new), told)
+
+
+async def serve(app: ColumnApp, told: asyncio.Event) -> None:
+    """Run `app` until `told` is set or it fails; raises the failure. It has stopped when this returns."""
+    settings = app.settings
     readiness = Readiness(settings.host, settings.port, app.status)
     log.info("listening on http://%s:%d/ready", settings.host, await readiness.start())
     starting = asyncio.create_task(app.start())
     try:
         await _first(starting, told, app)
         if not app.failed.is_set() and not told.is_set():
-            log.info("deciding as %s, %d partitions in all", settings.group, partitions)
+            log.info("deciding as %s, %d partitions in all", settings.group, app.partitions)
             await asyncio.wait(_waiters(told, app), return_when=asyncio.FIRST_COMPLETED)
     finally:
         await _stop(app, starting, readiness)

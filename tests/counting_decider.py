@@ -57,5 +57,5 @@ class CountingDecider:
         for key, count in touched.items():
             state.append(key, b"%d" % count, 1)
         state.append(POSITION_KEY, json.dumps(self.positions).encode(), 1)
-        counts = Counts(read=read, decided=read, written={OUTPUT: outputs.count, "agent.state": state.count})
+        counts = Counts(read=read, decided=read, written=Counter({OUTPUT: outputs.count, "agent.state": state.count}))
         return Effects({OUTPUT: [outputs], "agent.state": [state]}, counts, dict(self.positions))

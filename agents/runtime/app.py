@@ -12,7 +12,7 @@ import logging
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, cast
 
 import faust
 from faust.types import TP
@@ -25,7 +25,7 @@ from schemas.topics import SOURCE_TOPICS
 from streams.pipeline import Effects
 
 from .commit import STATE, Commit
-from .consumer import ColumnTransport
+from .consumer import ColumnConsumer, ColumnTransport
 from .counting import Counting
 from .decider import DeciderFactory
 from .lane import LaneTask, StepTimes
@@ -35,11 +35,11 @@ from .table import ColumnTable
 log = logging.getLogger(__name__)
 
 
-class PositionLost(CognistreamError):  # noqa: N818  the name says what happened
+class PositionLost(CognistreamError):
     """The state asks for records that are not in the topic, or the state is not where it was."""
 
 
-class ColumnApp(faust.App):  # type: ignore[misc]
+class ColumnApp(faust.App):
     """One worker. `partitions` is the number that all topics have; `new` makes a decider without state."""
 
     BootStrategy = ColumnBoot
@@ -56,7 +56,8 @@ class ColumnApp(faust.App):  # type: ignore[misc]
         self.pool = ThreadPoolExecutor(settings.threads or os.cpu_count() or 1, thread_name_prefix="lane")
         self.counting = Counting()
         self.producers = Producers(self)
-        self.table = self.tables.add(ColumnTable(self))
+        self.table = ColumnTable(self)
+        self.tables.add(self.table)
         self.lanes: dict[int, LaneTask] = {}
         self.broken: dict[int, str] = {}
         """Partitions that cannot be read on, and why."""
@@ -66,6 +67,11 @@ class ColumnApp(faust.App):  # type: ignore[misc]
 
     def _new_transport(self) -> ColumnTransport:
         return ColumnTransport(self.conf.broker_consumer, self)
+
+    @property
+    def columns(self) -> ColumnConsumer:
+        """The consumer, by its own type."""
+        return cast(ColumnConsumer, self.consumer)
 
     # ------------------------------------------------------------------ what the seams ask
 
@@ -104,9 +110,9 @@ class ColumnApp(faust.App):  # type: ignore[misc]
         """Records of the source were decided once, and no state of the partition knows of any source."""
         if committed and not self.table.states[tp.partition].decider.positions:
             raise PositionLost(
-                f"group {self.settings.group} has decided {tp.topic} partition {tp.partition} up to offset {committed}, "
-                f"but {self.settings.topic(STATE)} holds no state of it. Restore that topic; or start from nothing with "
-                f"another prefix (COGNISTREAM_PREFIX), or by deleting the group: kafka-consumer-groups.sh --delete "
+                f"group {self.settings.group} has decided partition {tp.partition} of {tp.topic} up to offset "
+                f"{committed}, but {self.settings.topic(STATE)} holds no state of it. Restore that topic; or start "
+                "from nothing with another prefix (COGNISTREAM_PREFIX), or delete the group: kafka-consumer-groups.sh "
                 f"--group {self.settings.group}"
             )
 
@@ -114,7 +120,7 @@ class ColumnApp(faust.App):  # type: ignore[misc]
         """Raises `PositionLost` when a source does not hold the records from these offsets on."""
         if not positions:
             return
-        earliest, ends = await asyncio.gather(self.consumer.earliest_offsets(*positions), self.consumer.ends(positions))
+        earliest, ends = await asyncio.gather(self.consumer.earliest_offsets(*positions), self.columns.ends(positions))
         for tp, offset in positions.items():
             if not earliest[tp] <= offset <= ends[tp]:
                 raise PositionLost(
@@ -163,7 +169,7 @@ class ColumnApp(faust.App):  # type: ignore[misc]
         if batch.next <= wanted:
             return
         if batch.start != wanted:
-            await self.consumer.rewind(message.tp, batch.start, wanted)
+            await self.columns.rewind(message.tp, batch.start, wanted)
             return
         lane.put(batch)
 
@@ -178,7 +184,7 @@ class ColumnApp(faust.App):  # type: ignore[misc]
 
     def lane_full(self, partition: int, full: bool) -> None:
         """Ask for a partition no more, or again."""
-        (self.consumer.leave if full else self.consumer.take_up)(self._tps(partition))
+        (self.columns.leave if full else self.columns.take_up)(self._tps(partition))
 
     def lane_waits(self, lane: LaneTask, why: str, waits: bool) -> None:
         """A lane waits for something outside, or goes on."""
@@ -189,7 +195,7 @@ class ColumnApp(faust.App):  # type: ignore[misc]
         if lane.partition in self.broken:
             return False
         for tp in self._tps(lane.partition):
-            end, wanted = self.consumer.end(tp), lane.wanted.get(self._bare[tp.topic])
+            end, wanted = self.columns.end(tp), lane.wanted.get(self._bare[tp.topic])
             if end is None or wanted is None or wanted < end:
                 return False
         return True

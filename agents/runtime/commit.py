@@ -34,11 +34,11 @@ from .producer import FinishedBatch, LaneProducer
 STATE = "agent.state"
 
 
-class Fenced(CognistreamError):  # noqa: N818  the name says what happened
+class Fenced(CognistreamError):
     """Another worker owns the partition now."""
 
 
-class CommitFailed(CognistreamError):  # noqa: N818  the name says what happened
+class CommitFailed(CognistreamError):
     """A step could not be made durable."""
 
 

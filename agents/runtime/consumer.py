@@ -13,7 +13,7 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import faust
 from faust.transport.consumer import ensure_TP
@@ -35,7 +35,7 @@ FETCH_BYTES = 32 << 20
 """Bytes of a whole fetch response."""
 
 
-class ColumnSchema(faust.Schema):  # type: ignore[misc]
+class ColumnSchema(faust.Schema[Any, Any]):
     """Hands the batch through, where stock would decode key and value."""
 
     def compile(self, app: Any, **_: Any) -> Any:
@@ -75,7 +75,7 @@ class _NoReadOffset(defaultdict[TP, int | None]):
         return None if self._app.bare(tp.topic) else super().__getitem__(tp)
 
 
-class ColumnThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
+class ColumnThread(driver.AIOKafkaConsumerThread):
     """The thread that fetches and parses."""
 
     app: ColumnApp
@@ -91,7 +91,7 @@ class ColumnThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     async def on_start(self) -> None:
         """Start aiokafka's consumer; nothing is subscribed yet, so no fetch is missed."""
         await super().on_start()
-        ColumnFetcher.adopt(self._consumer._fetcher, self.app.bare, self.app.limits, self._broken)
+        ColumnFetcher.adopt(self._ensure_consumer()._fetcher, self.app.bare, self.app.limits, self._broken)
 
     def _broken(self, topic: str, partition: int, error: Exception) -> None:
         self.app.loop.call_soon_threadsafe(self.app.partition_broken, topic, partition, error)
@@ -108,7 +108,8 @@ class ColumnThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
 
     async def stop_fetching(self, tps: Iterable[TP]) -> None:
         """Until the next rebalance. Faust's pause only stops asking aiokafka: that would fetch one response of each
-        partition, keep it, and for 0.1 s fetch nothing else of its broker."""
+        partition, keep it, and for 0.1 s fetch nothing else of its broker.
+        """
         await self.call_thread(self._stop_fetching, set(tps))
 
     async def _stop_fetching(self, tps: set[TP]) -> None:
@@ -121,7 +122,7 @@ class ColumnThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         return found
 
 
-class ColumnConsumer(driver.Consumer):  # type: ignore[misc]
+class ColumnConsumer(driver.Consumer):
     """Delivers batches whose spans touch, from where the state says."""
 
     app: ColumnApp
@@ -164,7 +165,7 @@ class ColumnConsumer(driver.Consumer):  # type: ignore[misc]
         return await super()._wait_next_records(timeout)
 
     async def _getmany(self, active_partitions: Any, timeout: float) -> Any:
-        return await super()._getmany(_NeverEmpty(active_partitions), timeout)
+        return await super()._getmany(cast(Any, _NeverEmpty(active_partitions)), timeout)
 
     async def stop_fetching(self, tps: Iterable[TP]) -> None:
         """Fetch nothing of these partitions until the next rebalance."""
@@ -185,7 +186,7 @@ class ColumnConsumer(driver.Consumer):  # type: ignore[misc]
             return super()._to_message(tp, record)
         timestamp = int(record.ts[-1]) / 1000 if record.n else time.time()
         return ConsumerMessage(
-            tp.topic, tp.partition, record.next - 1, timestamp, 0, None, None, record, None, 0, 0,
+            tp.topic, tp.partition, record.next - 1, timestamp, 0, None, None, cast(Any, record), None, 0, 0,
             ensure_TP(tp), generation_id=self.app.consumer_generation_id,
         )  # fmt: skip
 
@@ -221,7 +222,8 @@ class ColumnConsumer(driver.Consumer):  # type: ignore[misc]
 
     async def perform_seek(self) -> None:
         """Read each source from the lane's position. Faust has resumed the partitions already, and calls this from
-        the middle of rebalances too: nothing is delivered before the state is recovered."""
+        the middle of rebalances too: nothing is delivered before the state is recovered.
+        """
         self._expected = {}
         await super().perform_seek()
         sources = {tp for tp in self.assignment() if tp.topic in self.app.sources}
@@ -266,7 +268,7 @@ class ColumnConsumer(driver.Consumer):  # type: ignore[misc]
         await super().on_partitions_revoked(revoked)
 
 
-class ColumnTransport(driver.Transport):  # type: ignore[misc]
+class ColumnTransport(driver.Transport):
     """Faust's aiokafka transport with our consumer."""
 
     Consumer = ColumnConsumer

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from schemas.columns import ColumnBatch
@@ -12,8 +12,10 @@ from streams.pipeline import Effects
 class Decider(Protocol):
     """State and decisions of one partition; one call at a time, from any thread."""
 
-    positions: dict[str, int]
-    """Source topic without prefix -> offset to read next; a source never read is missing."""
+    @property
+    def positions(self) -> dict[str, int]:
+        """Source topic without prefix -> offset to read next; a source never read is missing."""
+        ...
 
     @property
     def rows(self) -> int:
@@ -31,6 +33,3 @@ class Decider(Protocol):
 
 DeciderFactory = Callable[[int, int], Decider]
 """(partition, partitions) -> a decider without state."""
-
-Positions = Mapping[str, int]
-"""Source topic without prefix -> offset to read next."""

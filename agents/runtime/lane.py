@@ -1,9 +1,9 @@
 """The lane of a partition: one queue, one task, one step and one commit at a time.
 
-The agents only put batches into the queue and go on. The task takes everything that waits, of all three sources, decides
-it in a thread (kernels release the interpreter's lock), commits it, and looks again: the latency of one transaction when
-idle, the throughput of big batches when busy. Queues are bounded in bytes: a lane that is full asks its partition to be
-left alone until it is half empty, and nobody else waits for it.
+The agents only put batches into the queue and go on. The task takes everything that waits, of all three sources,
+decides it in a thread (kernels release the interpreter's lock), commits it, and looks again: the latency of one
+transaction when idle, the throughput of big batches when busy. Queues are bounded in bytes: a lane that is full asks
+its partition to be left alone until it is half empty, and nobody else waits for it.
 """
 
 from __future__ import annotations
@@ -46,8 +46,10 @@ class StepTimes:
 class Host(Protocol):
     """The worker around a lane."""
 
-    pool: Executor
-    """Where steps run."""
+    @property
+    def pool(self) -> Executor:
+        """Where steps run."""
+        ...
 
     def caught_up(self, lane: LaneTask) -> bool:
         """Whether the lane has decided all that its sources held at the last look."""

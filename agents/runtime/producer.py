@@ -1,8 +1,8 @@
 """One transactional producer per lane: takes finished record batches, and does not wait where aiokafka would.
 
-The transactional id belongs to the partition, so that starting a producer fences whoever wrote the partition before and
-ends what they left open. aiokafka's own batches are built record by record on the event loop; ours were built, compressed
-and summed in the thread of the step (`FinishedBatch`). Between two transactions of one id the broker answers
+The transactional id belongs to the partition, so that starting a producer fences whoever wrote the partition before
+and ends what they left open. aiokafka's own batches are built record by record on the event loop; ours were built,
+compressed and summed in the thread of the step (`FinishedBatch`). Between two transactions of one id the broker answers
 "concurrent transactions" until its markers are written, a millisecond or two; aiokafka then waits 20 ms, this 1 ms.
 """
 

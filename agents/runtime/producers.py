@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import mode
 from faust.app.base import BootStrategy
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .app import ColumnApp
 
 
-class Producers(mode.Service):  # type: ignore[misc]
+class Producers(mode.Service):
     """`owned[p]` is the producer of partition p, started and its predecessors fenced."""
 
     def __init__(self, app: ColumnApp) -> None:
@@ -45,9 +45,9 @@ class Producers(mode.Service):  # type: ignore[misc]
         await producer.know([settings.topic(topic.name) for topic in TOPICS if topic.role != "source"])
 
 
-class ColumnBoot(BootStrategy):  # type: ignore[misc]
+class ColumnBoot(BootStrategy):
     """Starts the producers before the consumer and stops them after it."""
 
-    def kafka_producer(self) -> Iterable[mode.Service]:
+    def kafka_producer(self) -> Iterable[Any]:
         """Faust's own producer, and ours."""
-        return [*super().kafka_producer(), self.app.producers]
+        return [*super().kafka_producer(), cast("ColumnApp", self.app).producers]

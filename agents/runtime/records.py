@@ -51,6 +51,7 @@ class ColumnRecords(fetching.PartitionRecords):  # type: ignore[misc]
     Several only when much was compressed: each is unpacked when the one before was taken.
     """
 
+    next_fetch_offset: int
     name: str
     limits: Limits
     failed: Callable[[Any, BadCrc], None]
@@ -72,6 +73,8 @@ class ColumnRecords(fetching.PartitionRecords):  # type: ignore[misc]
 
 class ColumnResult(fetching.FetchResult):  # type: ignore[misc]
     """What is handed out of a fetch response at once: whole batches, up to `limits.chunk` bytes of them."""
+
+    _partition_records: Any
 
     def getall(self, max_records: int | None = None) -> list[ColumnBatch]:
         """The next batches; the position moves behind them."""

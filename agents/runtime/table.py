@@ -1,7 +1,8 @@
 """The state of the worker's partitions as a Faust table: Faust recovers it, keeps standbys warm and says whose it is.
 
-Faust's `Recovery` reads the changelog `agent.state` and hands events to a table. Here an event is a whole `ColumnBatch`,
-applied at once to the decider of its partition. The store, the data and the buffers of stock tables are not used.
+Faust's `Recovery` reads the changelog `agent.state` and hands events to a table. Here an event is a whole
+`ColumnBatch`, applied at once to the decider of its partition. The store, the data and the buffers of stock tables are
+not used.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from faust.tables.base import Collection
+from faust.tables.manager import TableManager
 
 from schemas.columns import ColumnBatch
 
@@ -33,7 +35,7 @@ class State:
     next: int | None = None
 
 
-class ColumnTable(Collection):  # type: ignore[misc]
+class ColumnTable(Collection):
     """`states` holds the partitions that this worker owns or keeps warm; `active` names those that it owns."""
 
     app: ColumnApp
@@ -54,8 +56,8 @@ class ColumnTable(Collection):  # type: ignore[misc]
     def _unsupported(self, *_: Any) -> Any:
         raise TypeError("the state of a partition belongs to its decider")
 
-    _has_key = _get_key = _set_key = _del_key = _unsupported
-    as_ansitable = hopping = tumbling = using_window = _unsupported
+    _has_key = _get_key = _set_key = _del_key = _unsupported  # type: ignore[assignment]
+    as_ansitable = hopping = tumbling = using_window = _unsupported  # type: ignore[assignment]
 
     def _changelog_topic_name(self) -> str:
         return self.app.settings.topic(STATE)
@@ -105,12 +107,12 @@ class ColumnTable(Collection):  # type: ignore[misc]
     async def _seek_back(self, tp: Any, batch: ColumnBatch, expected: int) -> None:
         """A queue of Faust was emptied under it: read again from where memory stands."""
         log.warning("%s: changelog came from %d, expected %d: reading it again", tp, batch.start, expected)
-        recovery = self.app.tables.recovery
+        recovery = cast(TableManager, self.app.tables).recovery
         offsets = recovery.active_offsets if tp in recovery.active_tps else recovery.standby_offsets
         offsets[tp] = expected - 1
-        await self.app.consumer.seek_wait({tp: expected})
+        await self.app.columns.seek_wait({tp: expected})
 
-    async def on_rebalance(self, assigned: Any, revoked: Any, newly_assigned: Any, generation_id: int = 0) -> None:
+    async def on_rebalance(self, assigned: Any, *_: Any, **__: Any) -> None:
         """Forget partitions that left; fence the owners of those that came, before their changelog is read."""
         topic = self.changelog_topic_name
         mine = {tp.partition for tp in assigned if tp.topic == topic}
@@ -122,7 +124,7 @@ class ColumnTable(Collection):  # type: ignore[misc]
     async def on_recovery_completed(self, active_tps: Any, standby_tps: Any) -> None:
         """The owned partitions are recovered; seeking follows, then reading. Their changelog is ours alone now."""
         try:
-            await self.app.consumer.stop_fetching(set(active_tps) - set(standby_tps))
+            await self.app.columns.stop_fetching(set(active_tps) - set(standby_tps))
         except Exception as error:  # Recovery does not look at what becomes of this call
             self.app.fail(error)
             raise
