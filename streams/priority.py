@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from schemas.event_types import EventType
 from schemas.kernels import helper, kernel
+from schemas.prefetch import AHEAD, prefetch
 
 from .facts import amount, flag
 from .half_life import BITS, HALF_LIFE, STEPS
@@ -30,16 +31,17 @@ HABIT = np.dtype(
         np.dtype(
             [
                 ("ref", np.int64),  # ms, time that the weights refer to; 0: no event yet
+                ("kept", np.int8),  # slots in use, always the first ones; the others have weight 0
+                ("type", np.int8, (KEPT_TYPES,)),  # event type of each slot
                 ("weight", np.int64, (KEPT_TYPES,)),  # 2^-20 events
                 ("last", np.int64, (KEPT_TYPES,)),  # ms, last event of the type
                 ("mean", np.int64, (KEPT_TYPES,)),  # ms, mean gap; 0 after the first event
-                ("type", np.int8, (KEPT_TYPES,)),  # event type of each slot
-                ("kept", np.int8),  # slots in use, always the first ones
             ],
             align=True,
         ),
     )
 )
+"""Read `mean` as an item, habit["mean"]: numpy's records have a method of that name."""
 
 ONE = 1 << 20
 """One event as a weight."""
@@ -67,7 +69,7 @@ PARAMETERS = np.dtype(
             ("prior", np.int64),  # 2^-20 events
             ("rarity", np.int64),
             ("timing", np.int64),
-            ("base", np.int64),
+            ("every", np.int64),
             ("user_facing", np.int64),
             ("security_relevant", np.int64),
             ("revenue", np.float64),  # 1e-6 a dollar
@@ -88,7 +90,7 @@ def compile_policy(policy: Policy) -> NDArray[np.void]:
     p, surprise, impact = made[0], rules.surprise, rules.impact
     p.half_life, p.step, p.prior = HALF_LIFE, surprise.step_ms, surprise.prior_kinds * ONE
     p.rarity, p.timing = _micro(surprise.rarity), _micro(surprise.timing)
-    p.base, p.user_facing, p.security_relevant = map(
+    p.every, p.user_facing, p.security_relevant = map(
         _micro, (impact.base, impact.user_facing, impact.security_relevant)
     )
     p.revenue, p.revenue_most = float(MICRO / impact.revenue_scale), _micro(impact.revenue_most)
@@ -108,31 +110,35 @@ def _micro(share: Decimal) -> int:
 @helper
 def age(habit, now, p):  # type: ignore[no-untyped-def]
     """Let the weights decay by the whole steps up to `now`; answers their sum."""
-    steps = (now - habit.ref) // p.step
-    total = 0
-    if steps > 0:
+    if now - habit.ref >= p.step:
+        steps = (now - habit.ref) // p.step
         habit.ref += steps * p.step
         factor = p.half_life[steps % STEPS]
         halvings = min(steps // STEPS, OLDEST_SHIFT)
-        for k in range(habit.kept):
+        for k in range(KEPT_TYPES):
             habit.weight[k] = (habit.weight[k] * factor >> BITS) >> halvings
-    for k in range(habit.kept):
+    total = 0
+    for k in range(KEPT_TYPES):
         total += habit.weight[k]
     return total
 
 
 @helper
 def slot_of(habit, kind):  # type: ignore[no-untyped-def]
-    """Slot in which the row keeps this event type, -1 when it does not."""
-    for k in range(habit.kept):
+    """Slot in which the row keeps this event type, -1 when it does not.
+
+    Looks at all slots, because where to stop cannot be guessed; the first match counts, so one in use before a free one.
+    """
+    slot = KEPT_TYPES
+    for k in range(KEPT_TYPES - 1, -1, -1):
         if habit.type[k] == kind:
-            return k
-    return -1
+            slot = k
+    return slot if slot < habit.kept else -1
 
 
 @helper
 def free_slot(habit):  # type: ignore[no-untyped-def]
-    """Slot for a type seen for the first time: a free one, else that of the lightest type (tie: the higher number)."""
+    """Slot for a type not kept: a free one, else that of the lightest type (tie: higher number)."""
     if habit.kept < KEPT_TYPES:
         habit.kept += 1
         return habit.kept - 1
@@ -150,7 +156,7 @@ def impact_of(kind, facts, doubles, where, i, p):  # type: ignore[no-untyped-def
     if p.override[kind] >= 0:
         return p.override[kind]
     revenue = amount(facts, doubles, where[REVENUE], i) * p.revenue
-    total = p.base
+    total = p.every
     total += p.user_facing * flag(facts, where[USER_FACING], i)
     total += p.security_relevant * flag(facts, where[SECURITY_RELEVANT], i)
     total += min(nearest(min(max(revenue, -1_000_000.0), 1_000_000.0)), p.revenue_most)
@@ -160,8 +166,6 @@ def impact_of(kind, facts, doubles, where, i, p):  # type: ignore[no-untyped-def
 _I = numba.int64[::1]
 _I2 = numba.int64[:, ::1]
 _D = numba.float64[::1]
-
-
 _SIGNATURE = numba.void(
     numba.from_dtype(HABIT)[::1], _I, _I, _I, _I2, _I, numba.from_dtype(PARAMETERS)[::1], _D, _D, _D, _I
 )
@@ -172,15 +176,16 @@ def decide(table, row, time, kind, facts, where, policy, score, surprise, impact
     """Give each of n events its pool, in order, changing `table` (HABIT).
 
     In, shape (n,): `row` of each event's agent, negative for an event not to decide; `kind` unified event type; `time`
-    (ms) as the trust stage decided it. `facts` is the frame's matrix, `where` of `facts.where(layout, FIELDS)`, `policy` of
-    `compile_policy`. Out, shape (n,), untouched for events not decided: `score`, `surprise` and `impact` 0..1 (whole
-    1e-6 as doubles), `pool`.
+    (ms) as the trust stage decided it. `facts` is the frame's matrix, `where` of `facts.where(layout, FIELDS)`,
+    `policy` of `compile_policy`. Out, shape (n,), untouched for events not decided: `score`, `surprise` and `impact`
+    0..1 (whole 1e-6 as doubles), `pool`.
     """
     doubles = facts.view(np.float64)
     p = policy[0]
     for i in range(len(row)):
         if row[i] < 0:
             continue
+        prefetch(table, row, i + AHEAD)
         habit = table[row[i]]
         now = time[i]
         if habit.ref == 0:
@@ -196,18 +201,18 @@ def decide(table, row, time, kind, facts, where, policy, score, surprise, impact
         if k < 0:
             k = free_slot(habit)
             habit.type[k] = kind[i]
-            habit.mean[k] = 0
+            habit["mean"][k] = 0
         else:
             weight = habit.weight[k]
             gap = now - habit.last[k]
-            mean = habit.mean[k]
+            mean = habit["mean"][k]
             if mean == 0:
                 t = 0
-                habit.mean[k] = max(gap, 1)
+                habit["mean"][k] = max(gap, 1)
             else:
                 off = abs(gap - mean)
                 t = half_even(off * MICRO, mean) if off < mean else MICRO
-                habit.mean[k] = max(mean + (gap - mean) // 8, 1)
+                habit["mean"][k] = max(mean + (gap - mean) // 8, 1)
         habit.weight[k] = min(weight + ONE, MOST)
         habit.last[k] = now
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from schemas.event_types import EventType
 from schemas.kernels import helper, kernel
+from schemas.prefetch import AHEAD, prefetch
 
 from .policy import Policy
 from .policy_model import TIERS
@@ -85,8 +86,6 @@ def asks_for_capacity(kind):  # type: ignore[no-untyped-def]
 
 
 _I = numba.int64[::1]
-
-
 _SIGNATURE = numba.void(numba.from_dtype(LIMIT)[::1], *(_I,) * 5, numba.from_dtype(PARAMETERS)[::1], *(_I,) * 8)
 
 
@@ -111,15 +110,16 @@ def decide(  # type: ignore[no-untyped-def]
     """Decide the requests among n events in order, changing `table` (LIMIT).
 
     In, shape (n,): `row` of each event's agent, negative for an event not to decide; `kind` unified event type; `time`
-    (ms), `tier` and `status` as the trust stage decided them; `policy` of `compile_policy`. Out, shape (n,), untouched for events not decided:
-    `decision` and `asked` (its presence: 1 for a request, else 0 and all the others are 0), `limit` that bound,
-    `remaining` requests, `retry_after` (us) and `retry_known` (its presence), `reset` (us), and `started`: 0, or the
-    number of violations with which a throttle began.
+    (ms), `tier` and `status` as the trust stage decided them; `policy` of `compile_policy`. Out, shape (n,), untouched
+    for events not decided: `decision` and `asked` (its presence: 1 for a request, else 0 and all the others are 0),
+    `limit` that bound, `remaining` requests, `retry_after` (us) and `retry_known` (its presence), `reset` (us), and
+    `started`: 0, or the number of violations with which a throttle began.
     """
     p = policy[0]
     for i in range(len(row)):
         if row[i] < 0:
             continue
+        prefetch(table, row, i + AHEAD)
         agent = table[row[i]]
         now = time[i] * 1000
         t = tier[i]

@@ -7,11 +7,13 @@ from schemas.kernels import helper
 
 @helper
 def half_even(a, b):  # type: ignore[no-untyped-def]
-    """Integer nearest to a / b (b > 0); a tie goes to the even one."""
-    whole = a // b
-    twice = 2 * (a - whole * b)
-    if twice > b or (twice == b and whole & 1):
-        return whole + 1
+    """Integer nearest to a / b (b > 0, |2a| + b < 2^63); a tie goes to the even one.
+
+    Rounds ties up and mends them: a tie is rare, so the processor guesses right, which it cannot between up and down.
+    """
+    whole = (2 * a + b) // (2 * b)
+    if whole & 1 and 2 * a + b == whole * 2 * b:
+        return whole - 1
     return whole
 
 

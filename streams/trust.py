@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from schemas.columns import Longs
 from schemas.event_types import CAUSE_CEILING, CAUSE_DECAY, CAUSE_OF_EVENT, EventType
 from schemas.kernels import helper, kernel
+from schemas.prefetch import AHEAD, prefetch
 
 from .facts import amount, choice
 from .policy import Policy
@@ -42,6 +43,7 @@ TRUST = np.dtype(
         ),
     )
 )
+"""Read `flags` as an item, agent["flags"]: numpy's records have an attribute of that name."""
 REGISTERED, SUSPENDED, RETIRED = 1, 2, 4
 
 ACTIVE_STATUS, UNREGISTERED_STATUS, SUSPENDED_STATUS, RETIRED_STATUS = range(4)
@@ -219,13 +221,14 @@ def decide(table, row, ts, kind, facts, where, policy, time, points, tier, statu
     for i in range(len(row)):
         if row[i] < 0:
             continue
+        prefetch(table, row, i + AHEAD)
         agent = table[row[i]]
         e = kind[i]
         now = max(ts[i], agent.last)
         if agent.last == 0:
             agent.since = now
         start = int(agent.points)
-        flags = int(agent.flags)
+        flags = int(agent["flags"])
         tier_before = int(agent.tier)
         was_suspended = flags & SUSPENDED
 
@@ -298,7 +301,7 @@ def decide(table, row, ts, kind, facts, where, policy, time, points, tier, statu
         agent.points = after
         agent.told = known
         agent.tier = tier_after
-        agent.flags = flags
+        agent["flags"] = flags
         time[i] = now
         points[i] = after
         tier[i] = tier_after
