@@ -8,22 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
 from .avro_schema import Node, Schema
 from .columns import Bytes, Column, Layout, Longs
 
-# Words of an instruction.
-OP: Final = 0
-NULL_BRANCH: Final = 1  # index of the null branch before the value, or -1: no branch is written
-ROW: Final = 2  # row of the column, or -1: nothing is stored
-ABSENT: Final = 3  # what null puts into the second row, or REFUSE
-PRESENT: Final = 4  # 1 when a number's second row is to say that it is there
-A: Final = 5
-B: Final = 6
-WORDS: Final = 8
+# Words of an instruction: unsigned, because numba would let a signed index count from the end.
+OP: Final = np.uint64(0)
+NULL_BRANCH: Final = np.uint64(1)  # index of the null branch before the value, or -1: no branch is written
+ROW: Final = np.uint64(2)  # row of the column, or -1: nothing is stored
+ABSENT: Final = np.uint64(3)  # what null puts into the second row, or REFUSE
+PRESENT: Final = np.uint64(4)  # 1 when a number's second row is to say that it is there
+A: Final = np.uint64(5)
+B: Final = np.uint64(6)
+WORDS: Final = np.uint64(8)
 
 REFUSE: Final = -2
 """The reader has no null here: a null makes the value undecodable."""
@@ -60,10 +60,14 @@ JUMPS = (JUMP, CALL, NEXT_ITEM)
 
 @dataclass(frozen=True)
 class Rewrite:
-    """A span column whose writer encoded it otherwise than the reader would: encoded anew as `node` of the reader."""
+    """A span column whose writer encoded it otherwise than the reader would: encoded anew as `node` of the reader.
+
+    `reader` is the reader's schema of nothing but the field that the column is in.
+    """
 
     column: Column
     node: Node
+    reader: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -132,9 +136,9 @@ class Program:
     def plan(self, writer: Schema, reader: Schema, layout: Layout, rewrites: Sequence[Rewrite]) -> Plan:
         """The finished program; targets become offsets into the flat code."""
         code = np.array(self._code, np.int64)
-        code[np.isin(code[:, OP], JUMPS), A] *= WORDS
+        code[np.isin(code[:, OP], JUMPS), A] *= int(WORDS)
         tables = np.array(self._tables or [0], np.int64)
         for a, b in code[code[:, OP] == UNION][:, [A, B]]:
-            tables[a : a + b] *= WORDS
+            tables[a : a + b] *= int(WORDS)
         constants = np.frombuffer(bytes(self._constants), np.uint8)
         return Plan(writer, reader, layout, code.reshape(-1), tables, constants, tuple(rewrites))

@@ -38,7 +38,7 @@ _EMPTY_VALUE: Final = int(Reason.EMPTY_VALUE)
 _BAD_MAGIC: Final = int(Reason.BAD_MAGIC)
 _TRUNCATED: Final = int(Reason.TRUNCATED)
 _UNDECODABLE: Final = int(Reason.UNDECODABLE)
-_WORDS: Final = code.WORDS
+U: Final = np.uint64
 
 
 def frame_ids(buf: Bytes, vs: Longs, vl: Longs, error: Longs) -> Longs:
@@ -98,7 +98,7 @@ def _rewrite(plan: Plan, rewrite: Rewrite, frame: Frame, values: Mapping[int, by
 
 
 def _encoded(plan: Plan, rewrite: Rewrite, value: bytes) -> bytes | None:
-    found: Any = fastavro.schemaless_reader(io.BytesIO(value), plan.writer.source, plan.reader.source)
+    found: Any = fastavro.schemaless_reader(io.BytesIO(value), plan.writer.source, rewrite.reader)
     for part in rewrite.column.name.split("."):
         found = None if found is None else found[part]
     if found is None and rewrite.column.nullable:
@@ -136,8 +136,8 @@ def _frame_ids(buf, vs, vl, error, ids):  # type: ignore[no-untyped-def]
 @helper
 def _long(buf, p, end):  # type: ignore[no-untyped-def]
     """`varint.get`, with a short way for the numbers of one byte that most lengths, branches and enums are."""
-    if p < end and buf[p] < 0x80:
-        byte = np.int64(buf[p])
+    if p < end and buf[U(p)] < 0x80:
+        byte = np.int64(buf[U(p)])
         return (byte >> 1) ^ -(byte & 1), p + 1
     return get(buf, p, end)
 
@@ -156,13 +156,13 @@ def _decode(program, tables, buf, starts, lengths, select, skip, extra, matrix, 
     left = np.empty(DEPTH, np.int64)  # of a block: items to come; of a call: where to go on
     until = np.empty(DEPTH, np.int64)  # of a block that says its size: its end, else -1
     for j in range(select.shape[0]):
-        i = select[j]
+        i = U(select[j])
         p = starts[i] + skip
         end = starts[i] + lengths[i]
         if starts[i] < 0 or lengths[i] < skip or end > buf.shape[0]:
             error[i] = _UNDECODABLE
             continue
-        pc = 0
+        pc = U(0)
         depth = 0
         good = False
         while True:
@@ -173,31 +173,31 @@ def _decode(program, tables, buf, starts, lengths, select, skip, extra, matrix, 
                     branch, p = _long(buf, p, end)
                     if p < 0 or branch < 0 or branch >= program[pc + code.B]:
                         break
-                    pc = tables[program[pc + code.A] + branch]
+                    pc = U(tables[U(program[pc + code.A] + branch)])
                     continue
                 if op == code.JUMP:
-                    pc = program[pc + code.A]
+                    pc = U(program[pc + code.A])
                     continue
                 if op == code.BLOCKS or op == code.CALL:
                     if depth == DEPTH:
                         break
                     if op == code.CALL:
-                        left[depth] = pc + _WORDS
-                        pc = program[pc + code.A]
+                        left[depth] = np.int64(pc + code.WORDS)
+                        pc = U(program[pc + code.A])
                     else:
                         left[depth] = 0
                         until[depth] = -1
-                        pc += _WORDS
+                        pc += code.WORDS
                     depth += 1
                     continue
                 if op == code.RETURN:
                     depth -= 1
-                    pc = left[depth]
+                    pc = U(left[depth])
                     continue
                 if op == code.NEXT_ITEM:
                     if left[depth - 1] > 0:
                         left[depth - 1] -= 1
-                        pc += _WORDS
+                        pc += code.WORDS
                         continue
                     if until[depth - 1] >= 0 and until[depth - 1] != p:
                         break
@@ -206,7 +206,7 @@ def _decode(program, tables, buf, starts, lengths, select, skip, extra, matrix, 
                         break
                     if count == 0:
                         depth -= 1
-                        pc = program[pc + code.A]
+                        pc = U(program[pc + code.A])
                         continue
                     until[depth - 1] = -1
                     if count < 0:
@@ -223,18 +223,18 @@ def _decode(program, tables, buf, starts, lengths, select, skip, extra, matrix, 
                     continue
                 row = program[pc + code.ROW]
                 if op == code.SET:
-                    matrix[row, i] = program[pc + code.A]
+                    matrix[U(row), i] = program[pc + code.A]
                 elif op == code.SET_TEXT:
-                    matrix[row, i] = extra + program[pc + code.A]
-                    matrix[row + 1, i] = program[pc + code.B]
+                    matrix[U(row), i] = extra + program[pc + code.A]
+                    matrix[U(row + 1), i] = program[pc + code.B]
                 elif op == code.MARK:
-                    matrix[row, i] = p
+                    matrix[U(row), i] = p
                 elif op == code.MEASURE:
-                    matrix[row + 1, i] = p - matrix[row, i]
+                    matrix[U(row + 1), i] = p - matrix[U(row), i]
                 else:
                     good = op == code.END and p == end
                     break
-                pc += _WORDS
+                pc += code.WORDS
                 continue
             # 2. The branch of a value that may be null.
             row = program[pc + code.ROW]
@@ -248,9 +248,9 @@ def _decode(program, tables, buf, starts, lengths, select, skip, extra, matrix, 
                     if row >= 0:
                         if absent == code.REFUSE:
                             break
-                        matrix[row, i] = 0
-                        matrix[row + 1, i] = absent
-                    pc += _WORDS
+                        matrix[U(row), i] = 0
+                        matrix[U(row + 1), i] = absent
+                    pc += code.WORDS
                     continue
                 if branch != 1 - null:
                     break
@@ -260,28 +260,28 @@ def _decode(program, tables, buf, starts, lengths, select, skip, extra, matrix, 
                 if p < 0 or length < 0 or length > end - p:
                     break
                 if row >= 0:
-                    matrix[row, i] = p
-                    matrix[row + 1, i] = length
+                    matrix[U(row), i] = p
+                    matrix[U(row + 1), i] = length
                     if op == code.TEXT and not valid(buf, p, p + length):
                         break
                 p += length
-                pc += _WORDS
+                pc += code.WORDS
                 continue
             if op == code.FIXED:
                 length = program[pc + code.A]
                 if length > end - p:
                     break
                 if row >= 0:
-                    matrix[row, i] = p
-                    matrix[row + 1, i] = length
+                    matrix[U(row), i] = p
+                    matrix[U(row + 1), i] = length
                 p += length
-                pc += _WORDS
+                pc += code.WORDS
                 continue
             # 4. Numbers.
             if op == code.DOUBLE:
                 if end - p < 8:
                     break
-                value = np.int64(load64(buf, p))
+                value = U(load64(buf, p)).view(np.int64)
                 p += 8
             elif op == code.FLOAT:
                 if end - p < 4:
@@ -289,9 +289,9 @@ def _decode(program, tables, buf, starts, lengths, select, skip, extra, matrix, 
                 value = np.int64(np.float64(np.uint32(_word(buf, p, 4)).view(np.float32)).view(np.int64))
                 p += 4
             elif op == code.BOOLEAN:
-                if p >= end or buf[p] > 1:
+                if p >= end or buf[U(p)] > 1:
                     break
-                value = np.int64(buf[p])
+                value = np.int64(buf[U(p)])
                 p += 1
             elif op == code.NOTHING:
                 value = np.int64(0)
@@ -302,7 +302,7 @@ def _decode(program, tables, buf, starts, lengths, select, skip, extra, matrix, 
                 if op == code.ENUM:
                     if value < 0 or value >= program[pc + code.B]:
                         break
-                    value = tables[program[pc + code.A] + value]
+                    value = tables[U(program[pc + code.A] + value)]
                     if value < 0:
                         break
                 elif (op == code.INT or op == code.INT_AS_DOUBLE) and (value < -0x80000000 or value > 0x7FFFFFFF):
@@ -310,9 +310,9 @@ def _decode(program, tables, buf, starts, lengths, select, skip, extra, matrix, 
                 elif op == code.INT_AS_DOUBLE or op == code.LONG_AS_DOUBLE:
                     value = np.float64(value).view(np.int64)
             if row >= 0:
-                matrix[row, i] = value
+                matrix[U(row), i] = value
                 if program[pc + code.PRESENT] != 0:
-                    matrix[row + 1, i] = 1
-            pc += _WORDS
+                    matrix[U(row + 1), i] = 1
+            pc += code.WORDS
         if not good:
             error[i] = _UNDECODABLE

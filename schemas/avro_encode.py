@@ -32,18 +32,19 @@ OUT = types.uint8[::1]
 LONGS = types.int64[::1]
 MATRIX = types.Array(types.int64, 2, "C", readonly=True)
 
+U: Final = np.uint64
 THREE: Any = types.UniTuple(types.int64, 3)  # type: ignore[no-untyped-call]
 
-# Words of an instruction.
-OP: Final = 0
-ROW: Final = 1
-BANK: Final = 2
-NULL_BRANCH: Final = 3  # index of the null branch, or -1: no branch is written
-SECOND: Final = 4  # row that tells whether the value is there, or -1: it always is
-LEAST: Final = 5  # what SECOND holds at least when it is
-A: Final = 6
-B: Final = 7
-WORDS: Final = 8
+# Words of an instruction: unsigned, because numba would let a signed index count from the end.
+OP: Final = np.uint64(0)
+ROW: Final = np.uint64(1)
+BANK: Final = np.uint64(2)
+NULL_BRANCH: Final = np.uint64(3)  # index of the null branch, or -1: no branch is written
+SECOND: Final = np.uint64(4)  # row that tells whether the value is there, or -1: it always is
+LEAST: Final = np.uint64(5)  # what SECOND holds at least when it is
+A: Final = np.uint64(6)
+B: Final = np.uint64(7)
+WORDS: Final = np.uint64(8)
 
 PUT_LONG: Final = 0
 PUT_BOOLEAN: Final = 1
@@ -203,7 +204,7 @@ class Encoder:
 
     def _landing(self) -> bool:
         """Whether a null record's end leads to the next instruction."""
-        return any(line[OP] == SECTION and line[A] == len(self._code) * WORDS for line in self._code)
+        return any(line[OP] == SECTION and line[A] == len(self._code) * int(WORDS) for line in self._code)
 
     def _fields(self, node: Node, prefix: str) -> None:
         for field in node["fields"]:
@@ -263,7 +264,7 @@ class Encoder:
             raise PlanError(f"field {name}: the layout has no column {source} of numbers to tell whether it is there")
         section = self._emit(SECTION, second=self.layout.row(source), null=null, least=1)
         self._fields(node, name + ".")
-        self._code[section][A] = len(self._code) * WORDS
+        self._code[section][A] = len(self._code) * int(WORDS)
 
 
 @helper
@@ -291,27 +292,27 @@ def _measure(out, start, end):  # type: ignore[no-untyped-def]
 @helper
 def _value(program, constants, matrix, buf, aux, i, out, p, bound):  # type: ignore[no-untyped-def]
     """Write one framed value at `p`: the position after it, BAD_SPAN, or -2 - the bytes of a text that has no room."""
-    pc = 0
+    pc = U(0)
     while True:
         op = program[pc]
         # 1. The branch of what may be null.
         null = program[pc + NULL_BRANCH]
         if null >= 0:
             second = program[pc + SECOND]
-            if second >= 0 and matrix[second, i] < program[pc + LEAST]:
-                out[p] = 2 * null
+            if second >= 0 and matrix[U(second), i] < program[pc + LEAST]:
+                out[U(p)] = 2 * null
                 p += 1
-                pc = program[pc + A] if op == SECTION else pc + WORDS
+                pc = U(program[pc + A]) if op == SECTION else pc + WORDS
                 continue
-            out[p] = 2 * (1 - null)
+            out[U(p)] = 2 * (1 - null)
             p += 1
         # 2. The value.
         row = program[pc + ROW]
         if op == PUT_LONG:
-            p = put(out, p, matrix[row, i])
+            p = put(out, p, matrix[U(row), i])
         elif op in (PUT_TEXT, PUT_RAW):
-            start = matrix[row, i]
-            length = max(matrix[row + 1, i], 0)
+            start = matrix[U(row), i]
+            length = max(matrix[U(row + 1), i], 0)
             bank = program[pc + BANK]
             if start < 0 or start + length > (aux.shape[0] if bank else buf.shape[0]):
                 return np.int64(BAD_SPAN)
@@ -325,12 +326,12 @@ def _value(program, constants, matrix, buf, aux, i, out, p, bound):  # type: ign
         elif op == PUT_CONSTANT:
             p = copy(constants, program[pc + A], program[pc + B], out, p)
         elif op == PUT_DOUBLE:
-            p = store64(out, p, np.uint64(matrix[row, i]))
+            p = store64(out, p, np.int64(matrix[U(row), i]).view(np.uint64))
         elif op == PUT_BOOLEAN:
-            out[p] = matrix[row, i] != 0
+            out[U(p)] = matrix[U(row), i] != 0
             p += 1
         elif op == PUT_FLOAT:
-            single = np.float32(np.int64(matrix[row, i]).view(np.float64)).view(np.uint32)
+            single = np.float32(np.int64(matrix[U(row), i]).view(np.float64)).view(np.uint32)
             for k in range(4):
                 out[p + k] = np.uint8((single >> np.uint32(8 * k)) & np.uint32(0xFF))
             p += 4
@@ -362,14 +363,14 @@ def _append(  # type: ignore[no-untyped-def]
             return j, used, length + 1
         # 2. Record: length (two bytes, filled in later), attributes, deltas, key.
         p = used + 2
-        out[p] = 0
+        out[U(p)] = 0
         p = put(out, p + 1, ts[i] - first_ts)
         p = put(out, p, count + j)
         p = put(out, p, max(kl[i], -1))
         p = copy(keys, ks[i], length, out, p)
         # 3. Value, after its length.
         start = p
-        p = _value(program, constants, matrix, buf, aux, i, out, start + 2, bound)
+        p = _value(program, constants, matrix, buf, aux, U(i), out, start + 2, bound)
         if p < 0:
             return j, used, (p if p == BAD_SPAN else -p)
         p = _measure(out, start, p)
@@ -383,7 +384,7 @@ def _append(  # type: ignore[no-untyped-def]
             p = put(out, p, hl[i])
             p = copy(buf, hs[i], hl[i], out, p)
         else:
-            out[p] = 0
+            out[U(p)] = 0
             p += 1
         used = _measure(out, used, p)
     return select.shape[0], used, np.int64(0)
@@ -399,7 +400,7 @@ def _append_values(program, constants, matrix, buf, aux, select, out, used, done
         if used + bound > out.shape[0]:
             return j, used, np.int64(1)
         starts[j] = used
-        p = _value(program, constants, matrix, buf, aux, i, out, used, bound)
+        p = _value(program, constants, matrix, buf, aux, U(i), out, used, bound)
         if p < 0:
             return j, used, (p if p == BAD_SPAN else -p)
         used = p

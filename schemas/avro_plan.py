@@ -263,7 +263,7 @@ class _Compiler(_Skipper):
         whole = inner["type"] == "union"
         branches = [self.writer.node(writer)] if whole else self.writer.branches(writer)
         if not all(self._as_written(branch, inner, whole) for branch in branches):
-            self.rewrites.append(Rewrite(column, inner))
+            self.rewrites.append(Rewrite(column, inner, self.reader.only(column.name.split(".")[0])))
             self._measured(writer, column)
         elif whole or self.writer.node(writer)["type"] != "union":
             self._span_branch(branches[0], column)

@@ -50,6 +50,11 @@ class Schema:
             return self.node(schema["type"])
         return {**schema, "type": "record"} if schema["type"] == "error" else schema
 
+    def only(self, name: str) -> dict[str, Any]:
+        """The root with one of its fields alone, as fastavro takes it: parsed."""
+        fields = [field for field in self.root["fields"] if field["name"] == name]
+        return {**self.root, "fields": fields, "__fastavro_parsed": True, "__named_schemas": self._names}
+
     def branches(self, schema: Any) -> list[Node]:
         """The branches of a union, or the schema itself as the only one."""
         node = self.node(schema)

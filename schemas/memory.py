@@ -7,6 +7,8 @@ checked.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from llvmlite import ir
 from numba import types
@@ -20,23 +22,22 @@ SLACK = 16
 _HIGH_BITS = np.uint64(0x8080808080808080)
 
 
-def _pointer(context, builder, kind, array, index, width):  # type: ignore[no-untyped-def]
+def _pointer(context: Any, builder: Any, kind: Any, array: Any, index: Any, width: int) -> Any:
     data = context.make_array(kind)(context, builder, array).data
     return builder.bitcast(builder.gep(data, [index]), ir.IntType(width).as_pointer())
 
 
-@intrinsic
-def load64(typing, array, index):  # type: ignore[no-untyped-def]  # noqa: ARG001
-    """The eight bytes at `index` of a byte array, as uint64."""
-
+def _load64_code(typing, array, index):  # type: ignore[no-untyped-def]  # noqa: ARG001
     def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
         return builder.load(_pointer(context, builder, signature.args[0], args[0], args[1], 64), align=1)
 
     return types.uint64(array, types.int64), generate
 
 
-@intrinsic
-def _store64(typing, array, index, word):  # type: ignore[no-untyped-def]  # noqa: ARG001
+_load64: Any = intrinsic(_load64_code)
+
+
+def _store64_code(typing, array, index, word):  # type: ignore[no-untyped-def]  # noqa: ARG001
     def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
         builder.store(args[2], _pointer(context, builder, signature.args[0], args[0], args[1], 64), align=1)
         return context.get_dummy_value()
@@ -44,14 +45,25 @@ def _store64(typing, array, index, word):  # type: ignore[no-untyped-def]  # noq
     return types.void(array, types.int64, types.uint64), generate
 
 
-@intrinsic
-def _copy16(typing, source, start, out, p):  # type: ignore[no-untyped-def]  # noqa: ARG001
+_store64: Any = intrinsic(_store64_code)
+
+
+def _copy16_code(typing, source, start, out, p):  # type: ignore[no-untyped-def]  # noqa: ARG001
     def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
         word = builder.load(_pointer(context, builder, signature.args[0], args[0], args[1], 128), align=1)
         builder.store(word, _pointer(context, builder, signature.args[2], args[2], args[3], 128), align=1)
         return context.get_dummy_value()
 
     return types.void(source, types.int64, out, types.int64), generate
+
+
+_copy16: Any = intrinsic(_copy16_code)
+
+
+@helper
+def load64(buf, p):  # type: ignore[no-untyped-def]
+    """The eight bytes at `p`, as a uint64."""
+    return _load64(buf, p)
 
 
 @helper

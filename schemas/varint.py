@@ -11,6 +11,7 @@ import numpy as np
 from .kernels import helper
 
 U = np.uint64
+# Indices are unsigned: numba lets a signed one count from the end, which costs at every byte.
 
 
 @helper
@@ -19,7 +20,7 @@ def get(buf, p, end):  # type: ignore[no-untyped-def]
     value = U(0)
     shift = U(0)
     while p < end and shift < U(70):
-        byte = U(buf[p])
+        byte = U(buf[U(p)])
         p += 1
         if shift == U(63) and byte > U(1):
             return np.int64(0), np.int64(-1)
@@ -35,10 +36,10 @@ def put(out, p, value):  # type: ignore[no-untyped-def]
     """Write `value` at `p`; answers the position after it."""
     bits = U((value << 1) ^ (value >> 63))
     while bits > U(0x7F):
-        out[p] = np.uint8(bits & U(0x7F)) | np.uint8(0x80)
+        out[U(p)] = np.uint8(bits & U(0x7F)) | np.uint8(0x80)
         p += 1
         bits >>= U(7)
-    out[p] = np.uint8(bits)
+    out[U(p)] = np.uint8(bits)
     return p + 1
 
 
