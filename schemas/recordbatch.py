@@ -28,12 +28,12 @@ Batches = NDArray[np.void]
 
 
 class BadCrc(FormatError):
-    """A record batch whose bytes are not those that were written: its checksum, length or version cannot be."""
+    """A record batch whose bytes are not those that were written: wrong checksum, impossible length or offset."""
 
     def __init__(self, topic: str, partition: int, offset: int) -> None:
         super().__init__(
-            f"{topic}[{partition}]: the record batch at offset {offset} is damaged (checksum or length). "
-            "Fetch it again; if it stays so, the broker's log segment is damaged: restore the replica."
+            f"{topic}[{partition}]: the record batch at offset {offset} is damaged: its checksum, length or offset is "
+            "wrong. Fetch it again; if it stays so, the broker's log segment is damaged: restore the replica."
         )
         self.topic, self.partition, self.offset = topic, partition, offset
 

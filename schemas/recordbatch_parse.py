@@ -56,6 +56,7 @@ _TWO = numba.types.Tuple((numba.int64, numba.int64))  # type: ignore[no-untyped-
 _MAGIC_AT = 16
 _MIN_LENGTH = 14  # of a message of the oldest format
 _MIN_LENGTH_2 = HEADER_SIZE - 12
+_HIGHEST = 1 << 62
 _UNPARSABLE = int(Reason.UNPARSABLE_BATCH)
 _TOO_MANY = int(Reason.BATCH_TOO_LARGE)
 _TOO_LARGE = int(Reason.RECORD_TOO_LARGE)
@@ -63,20 +64,26 @@ _TOO_LARGE = int(Reason.RECORD_TOO_LARGE)
 
 @kernel(_TWO(numba.uint8[::1]))
 def count_batches(buf):  # type: ignore[no-untyped-def]
-    """How many whole record batches `buf` begins with; and where one begins whose length or format cannot be, or -1.
+    """How many whole record batches `buf` begins with; and where one begins that cannot be one, or -1.
 
-    A batch that the end of the fetch cut off is neither: a fetch ends where its byte limit falls.
+    Length, format and offset stand outside the checksum, so they are looked at here: offsets of a log rise. A batch
+    that the end of the fetch cut off is left out: a fetch ends where its byte limit falls.
     """
     p = np.int64(0)
     size = np.int64(len(buf))
     count = np.int64(0)
+    expected = np.int64(0)
     while size - p > _MAGIC_AT:
+        base = big64(buf, p)
         length = big32(buf, p + 8)
         magic = buf[p + _MAGIC_AT]
         if magic > 2 or length < (_MIN_LENGTH_2 if magic == 2 else _MIN_LENGTH):
             return count, p
+        if base < expected or base > _HIGHEST:
+            return count, p
         if length > size - p - 12:
             break
+        expected = base + 1 + (max(big32(buf, p + 23), np.int64(0)) if magic == 2 else 0)
         p += 12 + length
         count += 1
     return count, np.int64(-1)
