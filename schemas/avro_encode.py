@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numba import types
 
-from .avro_layout import KINDS, PRESENCE, SIMPLE
+from .avro_layout import KINDS, PRESENCE, SIMPLE, find
 from .avro_schema import NULL, Node, PlanError, Schema
 from .columns import Bytes, Frame, Layout, Longs
 from .kernels import helper, kernel
@@ -95,15 +95,13 @@ class Encoder:
         self.layout = layout
         self._schema = Schema(schema)
         self._columns = dict(columns or {})
-        self._used: set[str] = set()
+        for name in self._columns:
+            find(self._schema, name)
         self._code: list[list[int]] = []
         self._bytes = bytearray()
         self._constant(b"\0" + schema_id.to_bytes(4, "big"))
         self._fields(self._schema.root, "")
         self._emit(STOP)
-        unknown = self._columns.keys() - self._used
-        if unknown:
-            raise PlanError(f"{self._schema.root['name']} has no field {sorted(unknown)[0]} to take a column for")
         self.code = np.array(self._code, np.int64).reshape(-1)
         self.constants = np.frombuffer(bytes(self._bytes), np.uint8)
         self.bound = FRAMING + 11 * len(self._code) + len(self._bytes)
@@ -127,6 +125,8 @@ class Encoder:
         self._check(frame, ts, key[0], key[1], *(traceparent or ()))
         if not len(select):
             return
+        if not 0 <= select[0] < frame.n:
+            raise self._bad_span(int(select[0]))
         bank = key[2] if isinstance(key[2], np.ndarray) else (frame.buf, frame.aux)[key[2]]
         hs, hl = traceparent if traceparent is not None else (select[:0], select[:0])
         first_ts = body.first_ts if body.count else int(ts[select[0]])
@@ -211,8 +211,6 @@ class Encoder:
             self._field(field["type"], prefix + field["name"])
 
     def _source(self, name: str) -> str | Constant:
-        if name in self._columns:
-            self._used.add(name)
         return self._columns.get(name, name)
 
     def _field(self, schema: Any, name: str) -> None:
@@ -221,13 +219,15 @@ class Encoder:
         source = self._source(name)
         if isinstance(source, Constant):
             self._constant(self._encoded(schema, source.value, name))
+        elif node["type"] == NULL:
+            return
         elif source in self.layout.by_name:
             self._leaf(node, source, name, optional[0] if optional else -1)
         elif node["type"] == "record" and optional:
             self._section(node, name, optional[0])
         elif node["type"] == "record":
             self._fields(node, name + ".")
-        elif node["type"] != NULL:
+        else:
             raise PlanError(f"field {name}: the layout has no column {source} to write it from")
 
     def _encoded(self, schema: Any, value: Any, name: str) -> bytes:

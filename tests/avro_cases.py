@@ -73,6 +73,25 @@ def records(draw: st.DrawFn, names: Names, depth: int = 3) -> Json:
     }
 
 
+def leaves(schema: Json, prefix: str = "") -> list[str]:
+    """Dotted names of all fields, down to where records end; with the presence of nullable ones."""
+    found = []
+    for field in schema["fields"]:
+        name, kind = prefix + field["name"], field["type"]
+        if isinstance(kind, list) and len(kind) == 2 and "null" in kind:
+            kind = next(branch for branch in kind if branch != "null")
+            if isinstance(kind, dict) and kind["type"] == "record":
+                found.append(name + "?")
+        inner = leaves(kind, name + ".") if isinstance(kind, dict) and kind["type"] == "record" else [name]
+        found += inner
+    return found
+
+
+def record(*fields: tuple[str, Json], name: str = "R") -> Json:
+    """A record schema of these fields."""
+    return {"type": "record", "name": name, "fields": [{"name": field, "type": kind} for field, kind in fields]}
+
+
 def values(schema: Json) -> st.SearchStrategy[Any]:
     """Values of a type, in the form that fastavro writes; a union's as (branch, value) where it needs telling."""
     if isinstance(schema, list):
