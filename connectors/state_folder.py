@@ -1,10 +1,13 @@
 """Where the product keeps what it makes on this machine: the local Kafka, its jars, the compiled kernels.
 
-`COGNISTREAM_STATE` names the folder; without it the platform's own place for user state is taken.
+`COGNISTREAM_STATE` names the folder; without it the platform's own place for user state is taken. Compiled kernels lie
+in a folder named by the hash of all sources they are made of: numba itself looks only at the file of the outermost
+function, and would go on using code whose helpers have changed.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -15,3 +18,19 @@ def state_folder() -> Path:
     """The state folder, absolute; it need not exist yet."""
     named = os.environ.get("COGNISTREAM_STATE")
     return Path(named).expanduser().absolute() if named else platformdirs.user_state_path("cognistream")
+
+
+def use_kernel_cache() -> Path:
+    """Name numba's cache folder in `NUMBA_CACHE_DIR`, unless somebody did; call it before numba is imported."""
+    if "NUMBA_CACHE_DIR" not in os.environ:
+        os.environ["NUMBA_CACHE_DIR"] = str(state_folder() / "kernels" / _kernel_sources())
+    return Path(os.environ["NUMBA_CACHE_DIR"])
+
+
+def _kernel_sources() -> str:
+    root = Path(__file__).parent.parent
+    digest = hashlib.sha256()
+    for package in ("schemas", "streams", "connectors"):
+        for path in sorted((root / package).rglob("*.py")):
+            digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
