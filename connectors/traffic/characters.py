@@ -1,8 +1,8 @@
-"""Who the agents are: six characters, each a mix of scenarios, some with a second mix or with silence at times.
+"""Who the agents are: seven characters, each a mix of scenarios, some with a second mix or with silence at times.
 
 The shares and mixes are chosen so that every rule of the domain has somebody to meet it: steady agents climb to their
 ceiling, failing ones sink, on-off attackers earn trust and spend it, whitewashers try to wash a record by registering
-again, idle ones come back after days and find themselves decayed.
+again, watchers repeat themselves as a clock does, idle ones come back after days and find themselves decayed.
 """
 
 from __future__ import annotations
@@ -34,8 +34,9 @@ _HONEST = {
     "expired": 0.05,
     "updated": 0.3,
     "anomaly": 0.1,
-    "reinstated": 0.05,
+    "reinstated": 0.8,
 }
+_PARDONED = {"reinstated": 3.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +56,17 @@ class Character:
 
 
 CHARACTERS = (
-    Character("steady", 15, _HONEST),
+    Character("steady", 14, _HONEST),
     Character("bursty", 3, _HONEST | {"burst": 9.0}),
-    Character("failing", 2, _HONEST | {"routine_failed": 18.0, "asked_failed": 9.0, "blamed": 5.0, "bad_word": 3.0}),
+    Character(
+        "failing",
+        2,
+        _HONEST | {"routine_failed": 18.0, "asked_failed": 9.0, "blamed": 5.0, "bad_word": 3.0} | _PARDONED,
+    ),
     Character(
         "on-off attacker",
         2,
-        _HONEST | {"routine": 60.0},
+        _HONEST | {"routine": 60.0} | _PARDONED,
         period=3.0,
         part=0.15,
         other={"attack": 4.0, "violation": 14.0, "routine_failed": 12.0, "burst": 3.0, "asked": 10.0, "suspended": 0.5},
@@ -69,9 +74,10 @@ CHARACTERS = (
     Character(
         "whitewasher",
         1,
-        _HONEST | {"routine_failed": 9.0, "violation": 3.0, "registered": 8.0, "reinstated": 0.5, "revoked": 1.0},
+        _HONEST | {"routine_failed": 9.0, "violation": 3.0, "registered": 8.0, "revoked": 1.0} | _PARDONED,
         registers=False,
     ),
+    Character("watcher", 1, _HONEST | {"watch": 12.0}),
     Character("idle", 2, _HONEST | {"retired": 0.02}, period=12.0, part=0.2),
 )
 """Their shares add up to 25."""
@@ -122,7 +128,13 @@ def _running(mix: dict[str, float]) -> Doubles:
 
 
 def cast(agents: int, rng: np.random.Generator) -> Longs:
-    """A character for each agent, shape (agents,), in rank order: every 25 ranks hold each character by its share."""
+    """A character for each agent, shape (agents,), in rank order; the most popular agent is steady.
+
+    Every 25 ranks hold each character by its share.
+    """
     hand = np.repeat(np.arange(len(CHARACTERS)), [one.share for one in CHARACTERS])
     hands = -(-agents // len(hand))
-    return np.concatenate([rng.permutation(hand) for _ in range(hands)])[:agents]
+    cards = np.concatenate([rng.permutation(hand) for _ in range(hands)])
+    steady = int(np.flatnonzero(cards == 0)[0])
+    cards[[0, steady]] = cards[[steady, 0]]
+    return cards[:agents]

@@ -37,7 +37,7 @@ IDS = 32
 
 _EMPTY_MAP = b"\x00"
 _SECOND_TRY = b"\x02\x0eattempt\x022\x00"
-_CREATIONS = np.array([0, 0, 0, 0, 1, 1, 2, 3, 4, -1])
+_CREATIONS = np.array([0] * 13 + [1, 1, 2, 2, 3, 4, -1])
 _CLASSES = np.array([-1, 0, 1, 1, 2, 2, 2, 3, 3, 4])
 _SEVERITIES = np.array([0, 0, 0, 0, 0, 0, 0, 1, 1, 2])
 _DOLLARS_IN, _DOLLARS_OUT = 3e-6, 15e-6

@@ -116,7 +116,9 @@ class Generator:
         task = np.repeat(np.arange(len(count)), count)
         ends = np.cumsum(count)
         step = self._steps.first[tasks.scenario][task] + np.arange(len(task)) - (ends - count)[task]
-        waits = np.cumsum(rng.standard_exponential(len(task)) * self._steps.wait_ms[step])
+        stretched = rng.standard_exponential(len(task))
+        stretched = np.where(self._steps.regular[step], 0.9 + 0.2 * (stretched % 1.0), stretched)
+        waits = np.cumsum(stretched * self._steps.wait_ms[step])
         before = np.concatenate([[0.0], waits])[(ends - count)][task]
         ms = tasks.ms[task] + (waits - before).astype(np.int64)
         return Told(ms, tasks.agent[task], step, tasks.risk[task], tasks.number[task], tasks.word[task])

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from schemas.columns import Doubles, Longs
 
@@ -19,7 +20,10 @@ from .stretch import SOURCES, index_of
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One event of a scenario; None means null, "drawn" means that the generator draws it."""
+    """One event of a scenario; None means null, "drawn" means that the generator draws it.
+
+    Waits are exponential around their mean, those of `regular` steps within a tenth of it.
+    """
 
     source: str
     event: str
@@ -31,6 +35,7 @@ class Step:
     escalation: str | None = None
     weight: float | None = None
     rating: int | None = None
+    regular: bool = False
 
 
 def _k(
@@ -45,6 +50,7 @@ _ALLOW = _k("policy.decision", 0.05, "policy", decision="ALLOW")
 _START = _k("execution.started", 0.1, "executor")
 _DONE = _k("execution.completed", 6.0, "executor")
 _FAILED = _k("execution.failed", 9.0, "executor")
+_WATCHED = Step("k", "policy.evaluated", 2.0, component="watch", regular=True)
 _HURT = _k("security.violation", 1.0, "sentinel", severity="drawn")
 
 SCENARIOS: dict[str, tuple[Step, ...]] = {
@@ -84,6 +90,7 @@ SCENARIOS: dict[str, tuple[Step, ...]] = {
         Step("u", "session.ended", 60.0),
     ),
     "burst": (_ASK, *(_k("intent.declared", 0.06) for _ in range(24)), _START, _DONE),
+    "watch": (_WATCHED,) * 80,
     "anomaly": (_k("security.anomaly", 0.0, "sentinel"),),
     "violation": (_INTENT, _k("access.denied", 0.05, "gate"), _HURT),
     "attack": (
@@ -134,6 +141,7 @@ class Steps:
     count: Longs
     source: Longs
     wait_ms: Doubles
+    regular: NDArray[np.bool_]
     event: Longs
     asked: Longs
     decision: Longs
@@ -156,6 +164,7 @@ def compile_steps() -> Steps:
         count=count,
         source=_longs(SOURCES.index(topic) for topic in topics),
         wait_ms=np.array([step.wait * 1000 for step in steps]),
+        regular=np.array([step.regular for step in steps]),
         event=_longs(index_of(topic, "event_type", step.event) for topic, step in zip(topics, steps, strict=True)),
         asked=_longs(_ASK in scenario for scenario in SCENARIOS.values() for _ in scenario),
         decision=_longs(_symbol("kaizen.events", "decision", step.decision) for step in steps),
