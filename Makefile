@@ -32,7 +32,8 @@ bench: $(READY)  ## measure throughput, latency and memory beside stock Faust an
 
 .PHONY: docs
 docs: $(READY)  ## write the pages that are made from the code
-	@$(BIN)/python -m schemas.docs
+	@$(BIN)/python -m schemas.docs docs/topics.md
+	@$(BIN)/python -m schemas.manifests k8s/kafka.yaml
 
 .PHONY: lock
 lock: $(READY)  ## resolve anew what requirements.lock and kafka_jars.lock pin
