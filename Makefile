@@ -32,8 +32,7 @@ bench: $(READY)  ## measure throughput, latency and memory beside stock Faust an
 
 .PHONY: docs
 docs: $(READY)  ## write the pages that are made from the code
-	@$(BIN)/python -m schemas.docs docs/topics.md
-	@$(BIN)/python -m schemas.manifests k8s/kafka.yaml
+	@$(BIN)/python -m agents.pages
 
 .PHONY: lock
 lock: $(READY)  ## resolve anew what requirements.lock and kafka_jars.lock pin
@@ -50,7 +49,7 @@ clean:  ## remove .venv and what tools left behind
 $(READY): requirements.lock pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) is missing: install Python 3.11, or say make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@echo "installing the packages of requirements.lock into .venv"
+	@echo "installing the packages of requirements.lock into .venv (a few minutes, once)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $(READY)

@@ -1,14 +1,11 @@
-"""k8s/kafka.yaml, written from the table of topics: what a Strimzi cluster must have for the workers.
+"""k8s/kafka.yaml, made from the table of topics: what a Strimzi cluster must have for the workers.
 
-A KafkaTopic for each live topic and one KafkaUser with the rights of a worker and no more. `python -m schemas.manifests
-FILE` writes it (`make docs`); a test fails when the committed file is not current.
+A KafkaTopic for each live topic and one KafkaUser with the rights of a worker and no more.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Final
 
 from .topics import GROUP, TOPICS, Role, Topic, configs
@@ -63,7 +60,3 @@ def _right(kind: str, name: str, pattern: str, operations: Iterable[str]) -> str
         f'      - resource: {{type: {kind}, name: "{name}", patternType: {pattern}}}\n'
         f"        operations: [{', '.join(operations)}]\n"
     )
-
-
-if __name__ == "__main__":
-    Path(sys.argv[1]).write_text(page(), encoding="utf-8")

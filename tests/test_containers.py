@@ -149,10 +149,6 @@ def test_one_version_everywhere() -> None:
     assert kustomization["images"] == [{"name": "cognistream", "newTag": VERSION}]
 
 
-def test_the_kafka_manifests_are_current() -> None:
-    assert (ROOT / "k8s" / "kafka.yaml").read_text() == page(), "make docs writes them anew"
-
-
 def test_the_kafka_manifests_hold_every_topic_as_the_table_says() -> None:
     *topics, user = yaml.safe_load_all(page())
     assert [made["metadata"]["name"] for made in topics] == [row.name for row in TOPICS]

@@ -1,14 +1,9 @@
-"""docs/topics.md, written from the table of topics, the Avro files and the golden examples.
-
-`python -m schemas.docs FILE` writes it (`make docs`); a test fails when the committed page is not current.
-"""
+"""docs/topics.md, made from the table of topics, the Avro files and the golden examples."""
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Final, get_args
 
 from .catalog import Schema, local_table, schema_named
@@ -175,7 +170,3 @@ def _type(kind: Any) -> str:
             return f"record {kind['name']}"
         case plain:
             return "ms since 1970" if kind.get("logicalType") == "timestamp-millis" else str(plain)
-
-
-if __name__ == "__main__":
-    Path(sys.argv[1]).write_text(page(), encoding="utf-8")
