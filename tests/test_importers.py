@@ -1,4 +1,4 @@
-"""Real traces become events by the documented mapping: on small files of their form always, on the real ones if there."""
+"""Real traces become events by the documented mapping: small files of their form always, the real ones if there."""
 
 from __future__ import annotations
 

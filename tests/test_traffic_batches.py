@@ -1,9 +1,9 @@
-"""Traffic as record batches: what is in them is what the columns say, and every flaw meets the reason it was made for."""
+"""Traffic as record batches: they say what the columns say, and every flaw meets the reason it was made for."""
 
 from __future__ import annotations
 
 from collections import Counter
-from itertools import islice
+from itertools import islice, pairwise
 
 import numpy as np
 import pytest
@@ -70,7 +70,7 @@ def test_a_repeat_follows_its_event_byte_for_byte() -> None:
     for (topic, partition), body in batch.bodies.items():
         records = columns(body, topic, partition)
         values = [records.value(i) for i in range(records.n)]
-        doubles += sum(one == two for one, two in zip(values, values[1:], strict=False))
+        doubles += sum(one == two for one, two in pairwise(values))
     assert doubles == batch.repeats > 100
 
 
@@ -80,7 +80,7 @@ def test_slices_publish_what_the_whole_publishes() -> None:
     stretch = next(iter(generator.stretches()))
     whole = packer.pack(stretch, 0, stretch.n)
     cuts = [0, 1, 7, 1000, stretch.n]
-    parts = [packer.pack(stretch, low, high) for low, high in zip(cuts, cuts[1:], strict=False)]
+    parts = [packer.pack(stretch, low, high) for low, high in pairwise(cuts)]
     assert sum(part.events for part in parts) == whole.events
     assert sum(part.repeats for part in parts) == whole.repeats
     assert sum((part.poison for part in parts), Counter()) == whole.poison

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import typer
 
-from agents.cli import agent, kafka, policy, tail, topics, worker
+from agents.cli import agent, demo, kafka, policy, tail, topics, worker
 from connectors.state_folder import use_kernel_cache
 from schemas.errors import CognistreamError
 
@@ -25,6 +25,7 @@ app = typer.Typer(
     help="Governs fleets of AI agents over Kafka: trust, rate limits, cognitive priority and an audit journal.",
     epilog="Settings of a process are environment variables, listed in docs/settings.md; options win over them.",
 )
+app.command("demo", epilog=demo.EXAMPLES)(demo.demo)
 app.command("worker", epilog=worker.EXAMPLES)(worker.worker)
 app.command("tail", epilog=tail.EXAMPLES)(tail.tail)
 app.command("agent", epilog=agent.EXAMPLES)(agent.agent)

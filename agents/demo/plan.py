@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from agents.settings import Compression
 from connectors.traffic import azure_llm, tau_bench
 from connectors.traffic.flaws import POISON, REPEATS, Flaws
 from connectors.traffic.generator import Generator
@@ -24,8 +24,6 @@ FASTEST = 250_000.0
 """Events a second that `max` is taken for when the pace of invented time is chosen."""
 PROBES = 200.0
 """Events a second, about, that carry the moment of their publishing."""
-
-Compression = Literal["none", "gzip", "snappy", "lz4", "zstd"]
 
 _READERS: dict[str, Callable[[Path], Trace]] = {"azure-llm": azure_llm.read, "tau-bench": tau_bench.read}
 
