@@ -127,7 +127,7 @@ def age(habit, now, p):  # type: ignore[no-untyped-def]
 def slot_of(habit, kind):  # type: ignore[no-untyped-def]
     """Slot in which the row keeps this event type, -1 when it does not.
 
-    Looks at all slots, because where to stop cannot be guessed; the first match counts, so one in use before a free one.
+    Looks at all slots, because where to stop cannot be guessed. The first match counts: one in use before a free one.
     """
     slot = KEPT_TYPES
     for k in range(KEPT_TYPES - 1, -1, -1):

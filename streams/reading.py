@@ -7,6 +7,7 @@ the same function to the stored base at the next event. So reading changes nothi
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
@@ -15,7 +16,7 @@ from schemas.columns import Longs
 from schemas.kernels import helper
 
 from .policy import Policy
-from .policy_model import LAST_DECAY_DAY
+from .policy_model import LAST_DECAY_DAY, DecayPoint
 
 DAY_MS = 86_400_000
 MICRO = 1_000_000
@@ -27,12 +28,18 @@ def decay_table(policy: Policy) -> Longs:
     Straight lines between the policy's points, 1.0 at day 0, flat from the last point on; a row is the rule's
     (f0 (d1 - d0) + (f1 - f0) (d - d0)) / (1,000,000 (d1 - d0)) with factors in 1e-6.
     """
-    points = [(0, MICRO), *((p.days, int(p.factor * MICRO)) for p in policy.trust.decay)]
+    return _table(policy.trust.decay)
+
+
+@lru_cache(maxsize=8)
+def _table(decay: tuple[DecayPoint, ...]) -> Longs:
+    points = [(0, MICRO), *((point.days, int(point.factor * MICRO)) for point in decay)]
     table = np.ones((LAST_DECAY_DAY + 1, 2), np.int64)
     for (d0, f0), (d1, f1) in pairwise(points):
         for day in range(d0 + 1, d1 + 1):
             factor = Fraction(f0 * (d1 - d0) + (f1 - f0) * (day - d0), MICRO * (d1 - d0))
             table[day:] = factor.numerator, factor.denominator
+    table.flags.writeable = False
     return table
 
 
