@@ -40,8 +40,8 @@ Progress = Callable[[int, int, str], None]
 def run(settings: Settings, new: DeciderFactory, *, progress: Progress = lambda *_: None) -> int:
     """Run a worker until it is told to stop; answers the exit status. Errors are told on standard error."""
     try:
-        warm(settings.state, progress)
         partitions = TopicAdmin(settings.confluent(), settings.prefix).check()
+        warm(settings.state, progress)
         asyncio.run(_signalled_serve(settings, partitions, new))
     except CognistreamError as error:
         print(f"cognistream worker: {error}", file=sys.stderr)  # noqa: T201  the person who started it reads it

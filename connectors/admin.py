@@ -20,7 +20,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetS
 from schemas.errors import CognistreamError
 from schemas.topics import DEFAULT_PARTITIONS, TOPICS, Topic, configs, full_name, topic
 
-_TIMEOUT: Final = 15.0
+_TIMEOUT: Final = 10.0
 _BROKER_DEFAULT: Final = -1
 _LATE: Final = {
     KafkaError.NOT_LEADER_FOR_PARTITION,

@@ -14,7 +14,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from connectors.admin import BrokerUnreachable, TopicsUnfit
 
-_TIMEOUT: Final = 15.0
+_TIMEOUT: Final = 10.0
 _AT_ONCE: Final = 10_000
 
 

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from connectors.local_kafka import borrowed_kafka
-from connectors.state_folder import state_folder
+from connectors.state_folder import state_folder, use_kernel_cache
+
+use_kernel_cache()  # before any test imports a kernel
 
 
 @pytest.fixture(scope="session")

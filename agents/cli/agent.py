@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agents.cli.options import Bootstrap, Json, Prefix, say, say_json, settings
+from agents.cli.options import Bootstrap, Json, Prefix, say, say_json, schema_ids, settings
 
 if TYPE_CHECKING:
     from agents.card import Card, Habit
@@ -27,12 +27,10 @@ def agent(
     if "/" not in name:
         raise typer.BadParameter(f"{name!r} is not TENANT/AGENT", param_hint="TENANT/AGENT")
     from agents.card import card
-    from agents.cli.tail import schema_ids
-    from streams.policy import Policy
+    from agents.deciding import policy_of
 
     found = settings(bootstrap, prefix)
-    policy = Policy.load(found.policy_file) if found.policy_file else Policy()
-    shown = card(found, name, policy, schema_ids(found))
+    shown = card(found, name, policy_of(found), schema_ids(found))
     if as_json:
         say_json(shown.model_dump(mode="json"))
     else:

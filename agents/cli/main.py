@@ -42,16 +42,23 @@ def run(arguments: Sequence[str]) -> int:
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 0
     except CognistreamError as error:
-        return _tell(str(error), error)
+        return _tell(str(error), error, 2 if _misused(error) else 1)
     except Exception as error:  # the last place where a person can be told
-        return _tell(
-            f"this should not happen: {type(error).__name__}: {error} (COGNISTREAM_DEBUG=1 shows where)", error
-        )
+        told = f"this should not happen: {type(error).__name__}: {error} (COGNISTREAM_DEBUG=1 shows where)"
+        return _tell(told, error, 1)
     return 0
 
 
-def _tell(message: str, error: Exception) -> int:
+def _misused(error: CognistreamError) -> bool:
+    """Whether what was typed or set is wrong, not what was found."""
+    from agents.settings import SettingsError
+    from schemas.topics import TopicError
+
+    return isinstance(error, SettingsError | TopicError)
+
+
+def _tell(message: str, error: Exception, status: int) -> int:
     if os.environ.get("COGNISTREAM_DEBUG"):
         traceback.print_exception(error)
     print(f"cognistream: {message}", file=sys.stderr)  # noqa: T201
-    return 1
+    return status

@@ -16,6 +16,7 @@ from schemas.errors import CognistreamError
 
 if TYPE_CHECKING:
     from agents.settings import Settings
+    from schemas.catalog import SchemaIds
 
 Bootstrap = Annotated[
     str | None,
@@ -56,6 +57,17 @@ def _local() -> str | None:
             "BOOTSTRAP_SERVERS"
         )
     return broker.bootstrap
+
+
+def schema_ids(found: Settings) -> SchemaIds:
+    """What schema ids mean: the table's, and the registry's when there is one."""
+    from schemas.catalog import LocalIds
+
+    if not found.registry_url:
+        return LocalIds()
+    from connectors.registry import RegisteredIds, Registry
+
+    return RegisteredIds(Registry(found.registry_url))
 
 
 def complete_topic(incomplete: str) -> Iterator[str]:

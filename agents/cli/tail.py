@@ -7,12 +7,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agents.cli.options import Bootstrap, Json, Prefix, complete_topic, known_topics, say, say_json, settings
+from agents.cli.options import (
+    Bootstrap,
+    Json,
+    Prefix,
+    complete_topic,
+    known_topics,
+    say,
+    say_json,
+    schema_ids,
+    settings,
+)
 
 if TYPE_CHECKING:
     from agents.settings import Settings
     from connectors.topic_reader import Record, TopicReader
-    from schemas.catalog import SchemaIds
 
 LOOK_BACK = 10
 LOOK_BACK_FOR = 100_000
@@ -156,14 +165,3 @@ def _print(shown: Mapping[str, Any], as_json: bool) -> None:
 
         say(line(shown))
     sys.stdout.flush()
-
-
-def schema_ids(found: Settings) -> SchemaIds:
-    """What schema ids mean: the table's, and the registry's when there is one."""
-    from schemas.catalog import LocalIds
-
-    if not found.registry_url:
-        return LocalIds()
-    from connectors.registry import RegisteredIds, Registry
-
-    return RegisteredIds(Registry(found.registry_url))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,9 +10,7 @@ import typer
 from agents.cli.options import Bootstrap, Prefix, progress, settings
 
 if TYPE_CHECKING:
-    from agents.runtime.decider import Decider
     from agents.settings import Settings
-    from schemas.catalog import SchemaIds
 
 
 EXAMPLES = (
@@ -48,30 +45,17 @@ def worker(
 
 
 def _run(found: Settings) -> int:
-    from agents.worker import run, warm
-    from schemas.catalog import LocalIds
-    from streams.pipeline import Lane
-    from streams.policy import Policy
+    from contextlib import ExitStack
 
-    policy = Policy.load(found.policy_file) if found.policy_file else Policy()
-    ids = _ids(found, LocalIds())
-    build = f"cognistream-{version('cognistream')}"
+    from agents.deciding import deciders
+    from agents.worker import run
 
-    def lane(partition: int, partitions: int) -> Decider:
-        return Lane(partition, partitions, policy=policy, ids=ids, build=build)
+    with ExitStack() as compiling:
+        report = compiling.enter_context(progress())
 
-    with progress() as report:
-        warm(
-            found.state, lambda done, total, name: report(f"compiling, the first time only: {done} of {total}, {name}")
-        )
-    return run(found, lane)
+        def ready(done: int, total: int, name: str) -> None:
+            report(f"preparing kernels, slow the first time only: {done} of {total}, {name}")
+            if done == total:
+                compiling.close()
 
-
-def _ids(found: Settings, local: SchemaIds) -> SchemaIds:
-    if not found.registry_url:
-        return local
-    from connectors.registry import RegisteredIds, Registry
-
-    ids = RegisteredIds(Registry(found.registry_url), local)
-    ids.register_all()
-    return ids
+        return run(found, deciders(found), progress=ready)
