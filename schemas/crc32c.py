@@ -8,12 +8,13 @@ computation for iSCSI polynomial" (Intel, 2011).
 
 from __future__ import annotations
 
+import platform
 from typing import Any
 
 import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
-from numba.core import cgutils, types
+from numba.core import cgutils, config, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
@@ -25,6 +26,8 @@ _POLYNOMIAL = np.uint32(0x82F63B78)
 _ALL = U(0xFFFFFFFF)
 _LANE = U(1024)
 """Bytes that one of the three sums covers at a time."""
+_NAMES_WITH_CRC32 = ("x86-64-v2", "x86-64-v3", "x86-64-v4")
+"""Processor names, as an image's build gives them, that say so without listing the feature."""
 
 
 def _apply(table: NDArray[np.uint32], states: NDArray[np.uint32]) -> NDArray[np.uint32]:
@@ -84,12 +87,21 @@ def by_tables(crc, word):  # type: ignore[no-untyped-def]
     )
 
 
+def _features() -> set[str]:
+    """What the processor that numba compiles for can do: this one, or the one that its settings name."""
+    given = config.CPU_FEATURES  # type: ignore[attr-defined]
+    if given is None:
+        given = llvm.get_host_cpu_features().flatten()
+    named = {"crc32"} if config.CPU_NAME in _NAMES_WITH_CRC32 else set()  # type: ignore[attr-defined]
+    return named | {feature[1:] for feature in given.split(",") if feature.startswith("+")}
+
+
 def _best_step() -> Any:
-    """The fastest way that this processor has."""
-    features, machine = llvm.get_host_cpu_features(), llvm.get_process_triple()
-    if features.get("sse4.2"):
+    """The fastest way that the processor has."""
+    features = _features()
+    if "crc32" in features:
         return _instruction("llvm.x86.sse42.crc32.64.64", 64)
-    if machine.startswith(("aarch64", "arm64")) and features.get("crc"):
+    if "crc" in features and platform.machine() in ("aarch64", "arm64"):
         return _instruction("llvm.aarch64.crc32cx", 32)
     return by_tables
 

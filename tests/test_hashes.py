@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -119,3 +120,13 @@ def test_a_processor_without_the_instruction_computes_the_same_crc(crc: int, wor
     data = (word ^ 0xFFFFFFFF).to_bytes(8, "little")
     assert crc_step_by_tables(0xFFFFFFFF, word ^ 0xFFFFFFFF) ^ 0xFFFFFFFF == calc_crc32c(data)
     assert crc_step_by_tables(crc, word) == crc_step_by_tables(0, word ^ crc)
+
+
+@pytest.mark.parametrize("processor", ["generic", "x86-64-v3"])
+def test_code_for_a_named_processor_computes_the_same_crc(processor: str, tmp_path: Path) -> None:
+    program = "import numpy, schemas.crc32c as c; print(c.crc32c(numpy.arange(5000).astype('u1'), 1, 5000))"
+    named = {"NUMBA_CPU_NAME": processor, "NUMBA_CACHE_DIR": str(tmp_path)}
+    python = subprocess.run(
+        [sys.executable, "-c", program], env=os.environ | named, capture_output=True, text=True, check=True
+    )
+    assert int(python.stdout) == calc_crc32c(np.arange(5000).astype("u1").tobytes()[1:])
