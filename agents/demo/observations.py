@@ -30,7 +30,7 @@ from schemas.topics import SOURCE_TOPICS, TOPICS
 from .tally import Tally
 
 TIERS = 6
-RECENT = 12
+RECENT = 24
 """Records of a kind that are kept to be shown."""
 LATEST = 2000
 """Newest latencies that the figures on the screen are of."""

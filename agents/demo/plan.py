@@ -37,14 +37,14 @@ class Plan(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    seconds: float = Field(30.0, gt=0)
-    rate: float | None = Field(20_000.0, gt=0)
-    agents: int = Field(1000, ge=1, le=1_000_000)
+    seconds: float = Field(default=30.0, gt=0)
+    rate: float | None = Field(default=20_000.0, gt=0)
+    agents: int = Field(default=1000, ge=1, le=1_000_000)
     source: str = "generator"
-    seed: int = Field(1, ge=0)
-    repeats: float = Field(REPEATS, ge=0, le=1)
-    poison: float = Field(POISON, ge=0, le=1)
-    partitions: int = Field(DEFAULT_PARTITIONS, ge=1)
+    seed: int = Field(default=1, ge=0)
+    repeats: float = Field(default=REPEATS, ge=0, le=1)
+    poison: float = Field(default=POISON, ge=0, le=1)
+    partitions: int = Field(default=DEFAULT_PARTITIONS, ge=1)
     compression: Compression = "none"
 
     @property

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
-from rich.columns import Columns
 from rich.console import Console, Group, RenderableType
 from rich.layout import Layout
 from rich.live import Live
@@ -17,7 +16,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from .observations import TIERS, Shown
+from .observations import POOLS, TIERS, Shown
 from .pulse import Pulse
 from .run import Face
 
@@ -109,9 +108,9 @@ def screen(pulse: Pulse) -> RenderableType:
     layout = Layout()
     layout.split_column(Layout(_top(pulse), size=10), Layout(name="streams"))
     layout["streams"].split_row(
-        _stream("urgent pool", "red", pulse.seen.urgent, lambda one: f"{one.what} [{one.number:.2f}]"),
-        _stream("denied capacity", "yellow", pulse.seen.denied, lambda one: f"{one.more} {one.what}"),
-        _stream("rise and fall", "cyan", pulse.seen.moved, lambda one: f"{one.what} at {one.number:.0f}, {one.more}"),
+        _stream("urgent pool", "red", pulse.seen.urgent, lambda one: (f"{one.number:.2f}", one.what)),
+        _stream("denied capacity", "yellow", pulse.seen.denied, lambda one: (one.more, one.what)),
+        _stream("rise and fall", "cyan", pulse.seen.moved, lambda one: (one.what, one.more)),
     )
     return layout
 
@@ -121,22 +120,24 @@ def _top(pulse: Pulse) -> RenderableType:
     title = f"cognistream demo · {pulse.phase} · {pulse.elapsed:.0f} s" + (
         f" · it is {when:%a %d %b %Y %H:%M}" if when else ""
     )
-    return Panel(Columns([_figures(pulse), _tiers(pulse)], expand=True), title=title, subtitle="Ctrl-C ends it cleanly")
+    sides = Table.grid(padding=(0, 4))
+    sides.add_row(_figures(pulse), _tiers(pulse))
+    return Panel(sides, title=title, subtitle="Ctrl-C ends it cleanly")
 
 
 def _figures(pulse: Pulse) -> RenderableType:
     seen = pulse.seen
     p50, p99 = seen.latency_ms()
     table = Table.grid(padding=(0, 2))
-    for _ in range(4):
-        table.add_column(justify="right")
-    pools = " / ".join(f"{seen.written[f'priority.{pool}']:,}" for pool in ("urgent", "normal", "background"))
+    for _ in range(3):
+        table.add_column(justify="right", no_wrap=True)
+    urgent, normal, rest = (seen.written[pool] for pool in POOLS)
     rows = [
         ("published", f"{pulse.told.published:,}", f"{pulse.published_rate:,.0f}/s"),
         ("decided", f"{seen.decided:,}", f"{pulse.decided_rate:,.0f}/s"),
         ("lag", f"{pulse.lag:,}", ""),
         ("latency", "-" if math.isnan(p50) else f"p50 {p50:.0f} ms", "" if math.isnan(p99) else f"p99 {p99:.0f} ms"),
-        ("urgent / normal / background", pools, ""),
+        ("urgent", f"{urgent:,}", f"{normal:,} normal, {rest:,} background"),
         ("allowed", f"{seen.limits['allow']:,}", f"{seen.limits['deny'] + seen.limits['throttle']:,} denied"),
         ("dead letters", f"{seen.written['dead.letters']:,}", f"{seen.repeats:,} repeats"),
         ("worker", f"{pulse.worker_mb:.0f} MB", seen.policy_version),
@@ -157,6 +158,11 @@ def _tiers(pulse: Pulse) -> RenderableType:
     return Group(table, moved)
 
 
-def _stream(title: str, colour: str, shown: Iterable[Shown], tell: Callable[[Shown], str]) -> Layout:
-    lines = [Text.assemble((one.agent, "bold"), " ", tell(one), overflow="ellipsis", no_wrap=True) for one in shown]
+def _stream(title: str, colour: str, shown: Iterable[Shown], tell: Callable[[Shown], tuple[str, str]]) -> Layout:
+    """Lines of what `tell` says before and after the agent, newest first."""
+    lines = []
+    for one in shown:
+        before, after = tell(one)
+        text = Text.assemble((before, colour), " ", (one.agent, "bold"), " ", after, overflow="ellipsis", no_wrap=True)
+        lines.append(text)
     return Layout(Panel(Group(*reversed(lines)), title=title, border_style=colour))
