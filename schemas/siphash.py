@@ -1,6 +1,7 @@
 """SipHash-1-3 over spans of a buffer: the one hash of keys and of the window of repeats.
 
-Keyed, so that a sender who knows this source cannot choose agent names that collide, and fast enough for one per event.
+Names that somebody chose mix as well as any others, and it is fast enough for several per event. Its keys are public (a
+replay must agree), so whoever needs certainty compares bytes as well.
 Source: Aumasson and Bernstein, "SipHash: a fast short-input PRF" (2012), with one compression and three finalisation
 rounds, which is also what CPython hashes its strings with.
 """
