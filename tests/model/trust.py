@@ -65,24 +65,27 @@ def tier_of(points: int, tier: int) -> int:
 
 
 def decide(row: Row, event: dict[str, Any], now: int) -> list[dict[str, Any]]:
-    """Move `row` on by one event; answers the changes to tell, in order."""
+    """Move `row` on by one event; answers the changes to tell, in order, all with the tiers at its start and end."""
     changes: list[dict[str, Any]] = []
-    before = row["points"]
+    before, tier = row["points"], row["tier"]
     if row["last"] is not None:
         row["points"] = floor(row["points"] * factor((now - row["last"]) // DAY_MS))
     decayed = row["points"]
-    tell_score(row, "decay", changes)
+    if decayed != before:
+        tell_score(row, "decay", changes)
+    known = row["registered"]
     moved = apply(row, event)
-    set_class(row, event)
+    if event["event_type"] != "agent_registered" or not known:
+        set_class(row, event)
     uncut = row["points"]
     row["points"] = min(row["points"], CEILING[row["class"]] * 1000)
     cause = cause_of(event, decayed != before, moved, row["points"] != uncut)
-    if row["points"] != before or moved or row["points"] != uncut:
+    if row["points"] != before:
         row["why"] = cause
     tell_score(row, cause, changes)
     tell_tier(row, before, cause, now, changes)
     row["last"] = now
-    return changes
+    return [{**change, "tier_before": tier, "tier_after": row["tier"]} for change in changes]
 
 
 def cause_of(event: dict[str, Any], decayed: bool, moved: bool, cut: bool) -> str:
@@ -97,10 +100,7 @@ def cause_of(event: dict[str, Any], decayed: bool, moved: bool, cut: bool) -> st
 def tell_score(row: Row, cause: str, changes: list[dict[str, Any]]) -> None:
     """Tell a score that is five points from the last one told."""
     if abs(row["points"] - row["told"]) >= 5000:
-        changes.append(
-            {"kind": "score_changed", "before": row["told"], "after": row["points"], "cause": cause,
-             "tier_before": row["tier"], "tier_after": row["tier"]}
-        )  # fmt: skip
+        changes.append({"kind": "score_changed", "before": row["told"], "after": row["points"], "cause": cause})
         row["told"] = row["points"]
 
 
@@ -108,10 +108,7 @@ def tell_tier(row: Row, before: int, cause: str, now: int, changes: list[dict[st
     """Tell every change of the tier."""
     tier = tier_of(row["points"], row["tier"])
     if tier != row["tier"]:
-        changes.append(
-            {"kind": "tier_changed", "before": before, "after": row["points"], "cause": cause,
-             "tier_before": row["tier"], "tier_after": tier}
-        )  # fmt: skip
+        changes.append({"kind": "tier_changed", "before": before, "after": row["points"], "cause": cause})
         row["tier"], row["since"] = tier, now
 
 
@@ -139,9 +136,8 @@ def add(row: Row, delta: int) -> None:
     if where == "unregistered":
         row["losses"] += min(0, delta)
     elif where == "active":
-        before = row["points"]
-        row["points"] = max(0, min(FULL, before + delta))
-        if delta < 0 < before and row["points"] == 0:
+        row["points"] = max(0, min(FULL, row["points"] + delta))
+        if delta < 0 and row["points"] == 0:
             row["suspended"] = True
 
 
