@@ -57,4 +57,5 @@ class Readiness:
         return web.json_response(status, status=200 if status["ready"] else 503)
 
     async def _metrics(self, _: web.Request) -> web.Response:
+        self._status()  # sets the gauges
         return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from collections.abc import Sequence
 
@@ -13,10 +14,11 @@ from streams.pipeline import Counts, Effects
 
 OUTPUT = "priority.normal"
 POISON = b"poison"
+SLOW = b"slow"
 
 
 class CountingDecider:
-    """Counts per key; a record whose value is POISON raises."""
+    """Counts per key; a record whose value is POISON raises, one that is SLOW takes a second."""
 
     def __init__(self, partition: int, partitions: int) -> None:
         self.partition, self.partitions = partition, partitions
@@ -47,6 +49,8 @@ class CountingDecider:
                 key = batch.key(i) or b""
                 if batch.value(i) == POISON:
                     raise ValueError("a stage met poison")
+                if batch.value(i) == SLOW:
+                    time.sleep(1)
                 self.counts[key] += 1
                 touched[key] = self.counts[key]
                 outputs.append(key, b"%s/%d/%d" % (batch.topic.encode(), batch.off[i], touched[key]), int(batch.ts[i]))

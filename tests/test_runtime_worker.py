@@ -4,30 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import aiokafka
 import pytest
 from confluent_kafka import ConsumerGroupTopicPartitions
 from confluent_kafka.admin import AdminClient
 
 from agents.app import build
-from agents.runtime.app import ColumnApp, PositionLost
+from agents.runtime.app import ColumnApp
 from agents.runtime.commit import Fenced
+from agents.runtime.lane import StageFailed
+from agents.runtime.positions import PositionLost
 from agents.runtime.producer import LaneProducer
 from agents.settings import Settings
 from agents.worker import serve
 from connectors.admin import TopicAdmin
-from schemas.topics import SOURCE_TOPICS
 
 from .counting_decider import OUTPUT, POISON, CountingDecider
+from .runtime_tools import PARTITIONS, SOURCES, assert_counted_once, committed, events, publish
 
 pytestmark = pytest.mark.kafka
-SOURCES = [topic.name for topic in SOURCE_TOPICS]
-PARTITIONS = 2
 
 
 @pytest.fixture
@@ -70,53 +68,6 @@ async def running(settings: Settings, new: Any = CountingDecider) -> AsyncIterat
     finally:
         with contextlib.suppress(BaseException):
             await worker.stop()
-
-
-async def publish(settings: Settings, records: list[tuple[str, int, bytes, bytes]]) -> None:
-    """(source, partition, key, value) each."""
-    async with aiokafka.AIOKafkaProducer(bootstrap_servers=settings.bootstrap_servers) as producer:
-        sent = [
-            await producer.send(settings.topic(name), key=key, value=value, partition=partition)
-            for name, partition, key, value in records
-        ]
-        await asyncio.gather(*sent)
-
-
-async def committed(settings: Settings, topic: str, count: int) -> list[tuple[int, bytes, bytes]]:
-    """(partition, key, value) of the first `count` records that a read-committed consumer sees, and no more come."""
-    found: list[tuple[int, bytes, bytes]] = []
-    async with aiokafka.AIOKafkaConsumer(
-        settings.topic(topic), bootstrap_servers=settings.bootstrap_servers, auto_offset_reset="earliest",
-        isolation_level="read_committed",
-    ) as consumer:  # fmt: skip
-        async with asyncio.timeout(30):
-            while len(found) < count:
-                for part, records in (await consumer.getmany(timeout_ms=200)).items():
-                    found += [(part.partition, record.key, record.value) for record in records]
-        for part, records in (await consumer.getmany(timeout_ms=300)).items():
-            found += [(part.partition, record.key, record.value) for record in records]
-    return found
-
-
-def events(each: int, keys: int = 7) -> list[tuple[str, int, bytes, bytes]]:
-    """`each` records for each source and partition."""
-    return [
-        (name, partition, b"%d-key-%d" % (partition, i % keys), b"value")
-        for i in range(each)
-        for partition in range(PARTITIONS)
-        for name in SOURCES
-    ]
-
-
-def assert_counted_once(found: list[tuple[int, bytes, bytes]], each: int) -> None:
-    """Every source offset was told once, and the counts of a key rise by one, in order."""
-    places = Counter((partition, *value.split(b"/")[:2]) for partition, _, value in found)
-    assert set(places.values()) == {1}
-    assert len(places) == each * PARTITIONS * len(SOURCES)
-    last: Counter[bytes] = Counter()
-    for _, key, value in found:
-        last[key] += 1
-        assert int(value.split(b"/")[2]) == last[key]
 
 
 async def test_every_record_of_the_three_sources_is_decided_once(settings: Settings) -> None:
@@ -172,7 +123,7 @@ async def test_a_stage_that_raises_ends_the_worker_and_nothing_of_its_step_is_ke
     await publish(settings, events(5))
     await committed(settings, OUTPUT, 30)
     await publish(settings, [(SOURCES[0], 0, b"0-key-0", b"good"), (SOURCES[0], 0, b"0-key-0", POISON)])
-    with pytest.raises(ValueError, match="poison"):
+    with pytest.raises(StageFailed, match="poison"):
         await asyncio.wait_for(worker.task, 20)
     assert len(await committed(settings, OUTPUT, 30)) == 30
 

@@ -19,7 +19,6 @@ from faust.types import TP
 
 from agents.settings import Settings
 from schemas.columns import ColumnBatch
-from schemas.errors import CognistreamError
 from schemas.recordbatch import Limits
 from schemas.topics import SOURCE_TOPICS
 from streams.pipeline import Effects
@@ -29,20 +28,18 @@ from .consumer import ColumnConsumer, ColumnTransport
 from .counting import Counting
 from .decider import DeciderFactory
 from .lane import LaneTask, StepTimes
+from .positions import Positions
 from .producers import ColumnBoot, Producers
 from .table import ColumnTable
 
 log = logging.getLogger(__name__)
 
 
-class PositionLost(CognistreamError):
-    """The state asks for records that are not in the topic, or the state is not where it was."""
-
-
 class ColumnApp(faust.App):
     """One worker. `partitions` is the number that all topics have; `new` makes a decider without state."""
 
     BootStrategy = ColumnBoot
+    mundane_level = "debug"
 
     def __init__(self, settings: Settings, partitions: int, new: DeciderFactory, **faust_settings: Any) -> None:
         (settings.state / "faust").mkdir(parents=True, exist_ok=True)
@@ -58,6 +55,7 @@ class ColumnApp(faust.App):
         self.producers = Producers(self)
         self.table = ColumnTable(self)
         self.tables.add(self.table)
+        self.positions = Positions(self)
         self.lanes: dict[int, LaneTask] = {}
         self.broken: dict[int, str] = {}
         """Partitions that cannot be read on, and why."""
@@ -87,49 +85,6 @@ class ColumnApp(faust.App):
         """Source partition -> offset before which everything is decided and committed."""
         return self._durable
 
-    async def starting_points(self, sources: set[TP], committed: Mapping[TP, int | None]) -> dict[TP, int]:
-        """Where to read each source from; raises `PositionLost`."""
-        if not sources:
-            return {}
-        known = {tp: offset for tp in sources if (offset := self._position(tp)) is not None}
-        await self.check_reachable(known)
-        fresh = sources - set(known)
-        for tp in fresh:
-            self._refuse_lost_state(tp, committed.get(tp))
-        earliest = await self.consumer.earliest_offsets(*fresh) if fresh else {}
-        return known | {TP(tp.topic, tp.partition): offset for tp, offset in earliest.items()}
-
-    def _position(self, tp: TP) -> int | None:
-        name = self._bare[tp.topic]
-        if tp.partition in self.lanes:
-            return self.lanes[tp.partition].wanted.get(name)
-        offset: int | None = self.table.states[tp.partition].decider.positions.get(name)
-        return offset
-
-    def _refuse_lost_state(self, tp: TP, committed: int | None) -> None:
-        """Records of the source were decided once, and no state of the partition knows of any source."""
-        if committed and not self.table.states[tp.partition].decider.positions:
-            raise PositionLost(
-                f"group {self.settings.group} has decided partition {tp.partition} of {tp.topic} up to offset "
-                f"{committed}, but {self.settings.topic(STATE)} holds no state of it. Restore that topic; or start "
-                "from nothing with another prefix (COGNISTREAM_PREFIX), or delete the group: kafka-consumer-groups.sh "
-                f"--group {self.settings.group}"
-            )
-
-    async def check_reachable(self, positions: Mapping[TP, int]) -> None:
-        """Raises `PositionLost` when a source does not hold the records from these offsets on."""
-        if not positions:
-            return
-        earliest, ends = await asyncio.gather(self.consumer.earliest_offsets(*positions), self.columns.ends(positions))
-        for tp, offset in positions.items():
-            if not earliest[tp] <= offset <= ends[tp]:
-                raise PositionLost(
-                    f"partition {tp.partition} must read on at offset {offset} of {tp.topic}, which holds "
-                    f"{earliest[tp]}..{ends[tp]}: records were deleted before they were decided, or the topic was made "
-                    f"anew. Start from nothing with another prefix (COGNISTREAM_PREFIX), or delete "
-                    f"{self.settings.topic(STATE)} and the group {self.settings.group} together."
-                )
-
     # ------------------------------------------------------------------ lanes
 
     def open_lanes(self, starts: Mapping[TP, int]) -> None:
@@ -157,7 +112,6 @@ class ColumnApp(faust.App):
         for partition, lane in lanes.items():
             if lane.commit.state_end is not None and partition in self.table.states:
                 self.table.states[partition].next = lane.commit.state_end
-        self.counting.ready(False)
 
     async def take(self, event: Any) -> None:
         """Hand a batch to its lane; a batch that comes at a wrong time or place is dropped, and comes again."""
@@ -201,22 +155,43 @@ class ColumnApp(faust.App):
         return True
 
     def status(self) -> dict[str, Any]:
-        """What /ready shows."""
-        started = bool(self.tables.actives_ready) and not self.rebalancing
+        """What /ready shows; the gauges of /metrics are set on the way."""
+        settled = bool(self.tables.actives_ready) and not self.rebalancing and set(self.lanes) == self.table.active
+        ready = settled and not self.broken and not self.failed.is_set()
+        self.counting.ready(ready)
         return {
-            "ready": started and set(self.lanes) == self.table.active and not self.broken and not self.failed.is_set(),
+            "ready": ready,
             "group": self.settings.group,
             "partitions": sorted(self.lanes),
             "paused": self.broken,
+            "lag": sum(self._lag(lane) for lane in self.lanes.values()),
+            "recovering": self._remaining(),
             "rows": sum(lane.decider.rows for lane in self.lanes.values()),
             "decided": self.counting.decided,
             "commits": self.counting.commits,
         }
 
+    def _lag(self, lane: LaneTask) -> int:
+        """Records of a lane's sources that are not durable yet, as of the last fetch."""
+        total = 0
+        for tp in self._tps(lane.partition):
+            lag = max(0, (self.columns.end(tp) or 0) - self._durable.get(tp, 0))
+            self.counting.lag(self._bare[tp.topic], tp.partition, lag)
+            total += lag
+        return total
+
+    def _remaining(self) -> int:
+        """Offsets of the changelog still to read before deciding begins."""
+        remaining = self.table.remaining()
+        for partition, offsets in remaining.items():
+            self.counting.remaining(partition, offsets)
+        return sum(remaining.values())
+
     # ------------------------------------------------------------------ failures
 
     def lane_failed(self, lane: LaneTask, error: BaseException) -> None:
         """Memory is ahead of what is durable: never use it again, and end the worker."""
+        log.error("partition %d stops", lane.partition, exc_info=error)
         self.table.states.pop(lane.partition, None)
         self.counting.failed()
         self.fail(error)

@@ -79,6 +79,7 @@ class ColumnThread(driver.AIOKafkaConsumerThread):
     """The thread that fetches and parses."""
 
     app: ColumnApp
+    mundane_level = "debug"
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
@@ -127,6 +128,7 @@ class ColumnConsumer(driver.Consumer):
 
     app: ColumnApp
     _thread: ColumnThread
+    mundane_level = "debug"
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -208,7 +210,7 @@ class ColumnConsumer(driver.Consumer):
         log.warning("%s: records came from offset %d, expected %d: reading again", tp, came, expected)
         self._expected[tp] = expected
         try:
-            await self.app.check_reachable({tp: expected})
+            await self.app.positions.check_reachable({tp: expected})
             await self.seek_wait({tp: expected})
         except Exception as error:
             self.app.fail(error)
@@ -226,11 +228,11 @@ class ColumnConsumer(driver.Consumer):
         """
         self._expected = {}
         await super().perform_seek()
-        sources = {tp for tp in self.assignment() if tp.topic in self.app.sources}
-        if not {tp.partition for tp in sources} <= self.app.table.active:
+        if not self.app.table.settled:
             return
+        sources = {tp for tp in self.assignment() if tp.topic in self.app.sources}
         try:
-            starts = await self.app.starting_points(sources, self._committed_offset)
+            starts = await self.app.positions.starting_points(sources, self._committed_offset)
             if starts:
                 await self.seek_wait(starts)
             self.app.open_lanes(starts)
@@ -253,8 +255,8 @@ class ColumnConsumer(driver.Consumer):
 
     async def on_stop(self) -> None:
         """Finish the steps under way, commit their offsets. After a crash stock's commit would hang."""
+        await self.app.finish_lanes()
         if self.app.stopping_for is None:
-            await self.app.finish_lanes()
             await super().on_stop()
 
     async def on_partitions_revoked(self, revoked: Any) -> None:
@@ -264,7 +266,8 @@ class ColumnConsumer(driver.Consumer):
         self.app.flow_control.clear()
         await self.app.finish_lanes()
         await self.commit()
-        self._expected, self.app.table.active = {}, set()
+        self._expected = {}
+        self.app.table.unsettle()
         await super().on_partitions_revoked(revoked)
 
 

@@ -13,12 +13,14 @@ import contextlib
 import logging
 import time
 from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from schemas.catalog import RegistryUnreachable
 from schemas.columns import ColumnBatch
+from schemas.errors import CognistreamError
 from streams.pipeline import Effects
 
 from .commit import Commit, Prepared
@@ -41,6 +43,18 @@ class StepTimes:
     decide: float
     frame: float
     commit: float
+
+
+class StageFailed(CognistreamError):
+    """Deciding raised. Nothing of the step was sent, and it will be met again by whoever reads on."""
+
+    def __init__(self, partition: int, batches: Sequence[ColumnBatch], error: Exception) -> None:
+        read = ", ".join(f"{batch.topic} {batch.start}..{batch.next - 1}" for batch in batches) or "a tick"
+        super().__init__(
+            f"partition {partition}: deciding {read} failed: {type(error).__name__}: {error}. Nothing of it was kept. "
+            "This is a fault of the program or of its state: look at the trace in the log; the records stay where they "
+            "are."
+        )
 
 
 class Host(Protocol):
@@ -160,6 +174,8 @@ class LaneTask:
             except RegistryUnreachable as error:
                 await self._wait_for_registry(error)
                 continue
+            except Exception as error:
+                raise StageFailed(self.partition, batches, error) from error
             effects, prepared, times = decided
             begun = time.perf_counter()
             await self.commit.write(prepared)

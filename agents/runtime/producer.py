@@ -11,8 +11,11 @@ from __future__ import annotations
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.client import CoordinationType
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.producer.sender import BACKOFF_OVERRIDE, AddPartitionsToTxnHandler, InitPIDHandler, Sender
+from aiokafka.producer.transaction_manager import TransactionManager
+from aiokafka.structs import TopicPartition
 
 from schemas.recordbatch_write import RecordsBody, frame_batch
 
@@ -54,6 +57,18 @@ class FinishedBatch(BatchBuilder):  # type: ignore[misc]
         return self._body.count
 
 
+def following(sequence: int, count: int) -> int:
+    """Sequence number after `count` records from `sequence` on. It wraps to 0, where aiokafka goes on at -2^31, which
+    no broker takes: a busy partition gets there within hours.
+    """
+    return (sequence + count) & 0x7FFFFFFF
+
+
+class _Sequences(TransactionManager):  # type: ignore[misc]
+    def increment_sequence_number(self, tp: TopicPartition, increment: int) -> None:
+        self._sequence_numbers[tp] = following(self._sequence_numbers[tp], increment)
+
+
 class _AddPartitions(AddPartitionsToTxnHandler):  # type: ignore[misc]
     def handle_response(self, response: Any) -> float | None:
         backoff = super().handle_response(response)
@@ -68,8 +83,6 @@ class _InitProducerId(InitPIDHandler):  # type: ignore[misc]
 
 class _Sender(Sender):  # type: ignore[misc]
     async def _do_add_partitions_to_txn(self, partitions: Any) -> Any:
-        from aiokafka.client import CoordinationType
-
         node = await self._find_coordinator(CoordinationType.TRANSACTION, self._txn_manager.transactional_id)
         return await _AddPartitions(self, partitions).do(node)
 
@@ -86,6 +99,7 @@ class LaneProducer(AIOKafkaProducer):  # type: ignore[misc]
             request_timeout_ms=20_000, **connection,
         )  # fmt: skip
         self._sender.__class__ = _Sender
+        self._txn_manager.__class__ = _Sequences
 
     async def know(self, topics: list[str]) -> None:
         """Fetch the metadata of all `topics` in one go."""
@@ -99,10 +113,7 @@ class LaneProducer(AIOKafkaProducer):  # type: ignore[misc]
         """
         manager = self._txn_manager
         if topic not in sequences:
-            from aiokafka.structs import TopicPartition
-
             sequences[topic] = manager.sequence_number(TopicPartition(topic, partition))
         base = sequences[topic]
-        following = base + count
-        sequences[topic] = following - 2**32 if following > 2**31 - 1 else following
+        sequences[topic] = following(base, count)
         return manager.producer_id, manager.producer_epoch, base

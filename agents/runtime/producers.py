@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 class Producers(mode.Service):
     """`owned[p]` is the producer of partition p, started and its predecessors fenced."""
 
+    mundane_level = "debug"
+
     def __init__(self, app: ColumnApp) -> None:
         super().__init__()
         self.app = app

@@ -39,6 +39,7 @@ class ColumnTable(Collection):
     """`states` holds the partitions that this worker owns or keeps warm; `active` names those that it owns."""
 
     app: ColumnApp
+    mundane_level = "debug"
 
     def __init__(self, app: ColumnApp) -> None:
         topic = app.settings.topic(STATE)
@@ -50,8 +51,8 @@ class ColumnTable(Collection):
         )  # fmt: skip
         self.states: dict[int, State] = {}
         self.active: set[int] = set()
-        self.recovered = 0
-        """Records of the changelog read so far."""
+        self.settled = False
+        """Whether `active` is what this worker owns now, all of it recovered."""
 
     def _unsupported(self, *_: Any) -> Any:
         raise TypeError("the state of a partition belongs to its decider")
@@ -101,7 +102,6 @@ class ColumnTable(Collection):
         if batch.n:
             await asyncio.get_running_loop().run_in_executor(self.app.pool, state.decider.restore, batch)
         state.next = batch.next
-        self.recovered += batch.n
         self.app.counting.recovered(tp.partition, batch.n)
 
     async def _seek_back(self, tp: Any, batch: ColumnBatch, expected: int) -> None:
@@ -112,13 +112,24 @@ class ColumnTable(Collection):
         offsets[tp] = expected - 1
         await self.app.columns.seek_wait({tp: expected})
 
+    def unsettle(self) -> None:
+        """Nothing is owned until the next recovery ends."""
+        self.active, self.settled = set(), False
+
+    def remaining(self) -> dict[int, int]:
+        """Offsets of the changelog still to read, by owned partition."""
+        recovery = cast(TableManager, self.app.tables).recovery
+        if not recovery.in_recovery:
+            return dict.fromkeys(self.active, 0)
+        return {tp.partition: max(0, offsets) for tp, offsets in recovery.active_remaining().items()}
+
     async def on_rebalance(self, assigned: Any, *_: Any, **__: Any) -> None:
         """Forget partitions that left; fence the owners of those that came, before their changelog is read."""
         topic = self.changelog_topic_name
         mine = {tp.partition for tp in assigned if tp.topic == topic}
         for partition in set(self.states) - mine:
             del self.states[partition]
-        self.active = set()
+        self.unsettle()
         await self.app.producers.own({tp.partition for tp in self.app.assignor.assigned_actives() if tp.topic == topic})
 
     async def on_recovery_completed(self, active_tps: Any, standby_tps: Any) -> None:
@@ -130,5 +141,7 @@ class ColumnTable(Collection):
             raise
         self.active = {tp.partition for tp in active_tps}
         for partition in self.active:
-            self.states.setdefault(partition, State(self.app.new_decider(partition)))
+            if partition not in self.states:
+                self.states[partition] = State(self.app.new_decider(partition))
+        self.settled = True
         await self.call_recover_callbacks()
