@@ -14,6 +14,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 TIERS = 6
 LAST_DECAY_DAY = 3_650
+LONGEST_YEARS = 100
+"""A gap in ms times 1e6, doubled by rounding, must stay below 2^63."""
 
 
 def _number(value: object) -> object:
@@ -29,6 +31,9 @@ Score = Annotated[Decimal, BeforeValidator(_number), Field(decimal_places=3, ge=
 Gain = Score
 Loss = Annotated[Decimal, BeforeValidator(_number), Field(decimal_places=3, ge=-1000, le=0)]
 Share = Annotated[Decimal, BeforeValidator(_number), Field(decimal_places=6, ge=0, le=1)]
+
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z -]{0,31}$")]
 
 
 class Section(BaseModel):
@@ -54,13 +59,15 @@ class Admission(Section):
     def _years_in_order(self) -> Admission:
         if self.to_year <= self.from_year:
             raise ValueError("to_year must be later than from_year")
+        if self.to_year - self.from_year > LONGEST_YEARS:
+            raise ValueError(f"at most {LONGEST_YEARS} years, for gaps between events to fit exact arithmetic")
         return self
 
 
 class Tiers(Section):
     """Tiers T0 to T5, which open capabilities."""
 
-    names: tuple[str, ...] = Field(
+    names: tuple[Name, ...] = Field(
         default=("Sandbox", "Provisional", "Standard", "Trusted", "Certified", "Autonomous"),
         min_length=TIERS,
         max_length=TIERS,

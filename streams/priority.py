@@ -8,6 +8,7 @@ docs/rules.md, "Priority". A row of zeros is an agent without an event.
 from __future__ import annotations
 
 from decimal import Decimal
+from fractions import Fraction
 
 import numba
 import numpy as np
@@ -93,7 +94,7 @@ def compile_policy(policy: Policy) -> NDArray[np.void]:
     p.every, p.user_facing, p.security_relevant = map(
         _micro, (impact.base, impact.user_facing, impact.security_relevant)
     )
-    p.revenue, p.revenue_most = float(MICRO / impact.revenue_scale), _micro(impact.revenue_most)
+    p.revenue, p.revenue_most = float(MICRO / Fraction(impact.revenue_scale)), _micro(impact.revenue_most)
     p.override = -1
     for kind in (EventType.SECURITY_VIOLATION, EventType.SECURITY_INCIDENT):
         p.override[kind] = _micro(impact.violation)
