@@ -1,13 +1,15 @@
 """Which records are decided: the form of an event, repeats, and the row of its agent, in the order of docs/rules.md.
 
-One kernel walks the records of a batch in order, because each step may change the next one's answer: a record enters
-the window of repeats, a key gets a row, an agent registers. A record leaves it with a row (it is decided), as a
-repeat (row `REPEATED`), or with the reason of its dead letter (row `REFUSED`). Checks that only new keys need (syntax,
-partition) are skipped for a key that has a row: only keys that passed them ever got one.
+Three loops over the records of a batch. `digest` hashes and `check` looks at the form: of each record by itself. Then
+`admit` goes in order, because each record may change the answer for the next: it enters the window of repeats, its key
+gets a row, its agent registers. A record comes out with a row (it is decided), as a repeat (row `REPEATED`), or with
+the reason of its dead letter (row `REFUSED`). What only new keys need (syntax, partition) is skipped for a key that has
+a row: only keys that passed ever got one.
 """
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 from numba import types
 
@@ -17,6 +19,7 @@ from schemas.columns import Longs
 from schemas.event_types import EventType
 from schemas.kernels import helper, kernel
 from schemas.murmur import murmur2
+from schemas.prefetch import AHEAD, prefetch
 from schemas.reasons import Reason
 
 from . import repeats
@@ -125,60 +128,92 @@ _L = types.int64[::1]
 _M = types.int64[:, ::1]
 _B = types.uint8[::1]
 _U = types.uint64[::1]
+_H = types.uint64[:, ::1]
+
+
+@kernel(_H(BYTES, _L, _L, _L, _L, _M, _L, _L))
+def digest(buf, ks, kl, vs, vl, m, spans, error):  # type: ignore[no-untyped-def]
+    """Hashes of records without an error, shape (3, n): of the key, of key and event id, of the value."""
+    hashes = np.zeros((3, len(error)), np.uint64)
+    event = spans[2]
+    for i in range(len(error)):
+        if error[i] == _OK and 0 < kl[i] <= MAX_KEY:
+            h = np.uint64(key_hash(buf, ks[i], kl[i]))
+            hashes[0, i] = h
+            hashes[1, i] = repeats.id_hash(h, buf, m[event, i], m[event + 1, i])
+            hashes[2, i] = repeats.value_hash(buf, vs[i], vl[i])
+    return hashes
+
+
+@kernel(types.void(BYTES, _L, _L, _L, _M, _L, _M, _L, _L, _H, _U, _L, _B, _L, _L))
+def check(  # type: ignore[no-untyped-def]
+    buf, ts, ks, kl, m, spans, checks, texts, times, hashes, slots, ends, arena, error, row,
+):  # fmt: skip
+    """Check the form of all records. `error` comes in with what decoding found, and goes out with the first reason;
+    `row` gets the row of the state that the key has so far, else `REFUSED`.
+    """
+    near = np.zeros(len(error), np.int64)
+    for i in range(len(error)):
+        near[i] = np.int64(hashes[0, i] & np.uint64(len(slots) - 1))
+    for i in range(len(error)):
+        prefetch(slots, near, i + AHEAD)
+        row[i] = REFUSED
+        if error[i] != _OK:
+            continue
+        if kl[i] <= 0:
+            error[i] = _NO_KEY
+            continue
+        if kl[i] <= MAX_KEY:
+            row[i] = find(slots, ends, arena, hashes[0, i], buf, ks[i], kl[i])
+        reason = key_syntax(buf, ks[i], kl[i]) if row[i] < 0 else _OK
+        if reason == _OK:
+            reason = event_form(buf, m, i, spans, checks, texts, ks[i], kl[i], ts[i], times)
+        if reason != _OK:
+            error[i] = reason
+            row[i] = REFUSED
 
 
 @kernel(
     types.int64(
-        BYTES, _L, _L, _L, _L, _L, _L, _M, _L, _M, _L, _L, _I, _I, _I, _I,
-        types.uint64[:, ::1], _M, _L, _L, _U, _L, _B, _L, _B, _B, types.int32[::1], _I, _L, _L,
+        BYTES, _L, _L, _L, _L, _H, _I, _I, _I, numba.from_dtype(repeats.SEEN)[::1], _L, _L,
+        _U, _L, _B, _L, _B, _B, types.int32[::1], _I, _L, _L,
     )
 )  # fmt: skip
 def admit(  # type: ignore[no-untyped-def]
-    buf, off, ts, ks, kl, vs, vl, m, spans, checks, texts, times, kinds, partition, partitions, most_unregistered,
-    hashes, links, heads, seen, slots, ends, arena, meta, registered, mark, touched, begin, error, row,
+    buf, off, ks, kl, kinds, hashes, partition, partitions, most_unregistered, ring, heads, seen,
+    slots, ends, arena, meta, registered, mark, touched, begin, error, row,
 ):  # fmt: skip
     """Admit the records from `begin` on; answers where it stopped: at the end, or where the table must grow first.
 
-    Columns of the batch come first, then the matrix of its frame. `kinds` is the row of the unified event types.
-    `error` comes in with what decoding found; `row` gets the row of the state, `REFUSED` or `REPEATED`.
+    `kinds` are the unified event types. `error` and `row` come in as `check` left them; `row` goes out with the row of
+    the state, `REFUSED` or `REPEATED`.
     """
+    near = np.zeros(len(error), np.int64)
+    for i in range(len(error)):
+        near[i] = repeats.bucket_of(heads, hashes[1, i])
     for i in range(begin, len(error)):
-        row[i] = REFUSED
+        prefetch(heads, near, i + AHEAD)
         if error[i] != _OK:
             continue
-        # 1. Form.
-        start, length = ks[i], kl[i]
-        if length <= 0:
-            error[i] = _NO_KEY
-            continue
-        r = np.int64(-1)
-        h = np.uint64(0)
-        if length <= MAX_KEY:
-            h = np.uint64(key_hash(buf, start, length))
-            r = find(slots, ends, arena, h, buf, start, length)
-        reason = _OK
-        if r < 0:
-            reason = key_syntax(buf, start, length)
-        if reason == _OK:
-            reason = event_form(buf, m, i, spans, checks, texts, start, length, ts[i], times)
-        if reason != _OK:
-            error[i] = reason
-            continue
         # 2. Repeat.
-        identity = np.uint64(repeats.id_hash(h, buf, m[spans[2], i], m[spans[2] + 1, i]))
-        value = np.uint64(repeats.value_hash(buf, vs[i], vl[i]))
-        known = repeats.recall(hashes, links, heads, seen, identity, value)
+        identity = hashes[1, i]
+        value = hashes[2, i]
+        known = repeats.recall(ring, heads, seen, identity, value)
         if known == repeats.REUSED:
             error[i] = _REUSED
+            row[i] = REFUSED
             continue
         if known == repeats.REPEAT:
             row[i] = REPEATED
-            repeats.remember(hashes, links, heads, seen, identity, value, off[i])
+            repeats.remember(ring, heads, seen, identity, value, off[i])
             continue
         # 3. Row.
-        registers = m[kinds, i] == _REGISTERED_EVENT
+        registers = kinds[i] == _REGISTERED_EVENT
+        r = row[i]
+        if r < 0:  # unknown when the batch began; perhaps no longer
+            r = find(slots, ends, arena, hashes[0, i], buf, ks[i], kl[i])
         if r < 0:
-            if partitions > 0 and murmur2(buf, start, length) % partitions != partition:
+            if partitions > 0 and murmur2(buf, ks[i], kl[i]) % partitions != partition:
                 error[i] = _WRONG_PARTITION
                 continue
             if not registers and meta[UNREGISTERED] >= most_unregistered:
@@ -186,11 +221,11 @@ def admit(  # type: ignore[no-untyped-def]
                 continue
             if full(ends, arena, meta):
                 return i
-            r = add(slots, ends, arena, meta, h, buf, start, length)
+            r = add(slots, ends, arena, meta, hashes[0, i], buf, ks[i], kl[i])
         if registers and registered[r] == 0:
             registered[r] = 1
             meta[UNREGISTERED] -= 1
-        repeats.remember(hashes, links, heads, seen, identity, value, off[i])
+        repeats.remember(ring, heads, seen, identity, value, off[i])
         if mark[r] == 0:
             mark[r] = 1
             touched[meta[TOUCHED]] = r

@@ -29,7 +29,7 @@ from schemas.topics import POSITION_KEY, TOPICS
 from schemas.wire import encode
 
 from . import priority, ratelimit, trust
-from .admission import REPEATED, admit, times_of
+from .admission import REPEATED, admit, check, digest, times_of
 from .audit import NO_HASH, OutputsHash, Reads, RecordsHash
 from .dead_letters import DeadLetters
 from .intake import Decoded, Source
@@ -145,7 +145,7 @@ class Lane:
         window = self._windows[source.name]
         refill(
             batch.buf, batch.off, batch.ks, batch.kl, batch.vs, batch.vl, done.frame.matrix, source.spans, done.error,
-            window.hashes, window.links, window.heads, window.seen,
+            window.ring, window.heads, window.seen,
         )  # fmt: skip
 
     def step(self, batches: Sequence[ColumnBatch], *, tick: int | None = None, policy: Policy | None = None) -> Effects:
@@ -199,16 +199,19 @@ class Lane:
             self._letters[source.name].write(step.out, done, step.moment)
 
     def _admit(self, done: Decoded) -> None:
-        batch, source, table = done.batch, done.source, self.table
+        batch, source, table, m = done.batch, done.source, self.table, done.frame.matrix
         window, begin = self._windows[source.name], 0
+        hashes = digest(batch.buf, batch.ks, batch.kl, batch.vs, batch.vl, m, source.spans, done.error)
+        check(
+            batch.buf, batch.ts, batch.ks, batch.kl, m, source.spans, source.checks, source.texts, self._times,
+            hashes, table.slots, table.ends, table.arena, done.error, done.row,
+        )  # fmt: skip
         while True:
             begin = admit(
-                batch.buf, batch.off, batch.ts, batch.ks, batch.kl, batch.vs, batch.vl, done.frame.matrix,
-                source.spans, source.checks, source.texts, self._times, source.layout.row("kind"),
+                batch.buf, batch.off, batch.ks, batch.kl, m[source.layout.row("kind")], hashes,
                 self.partition, self.partitions, self.policy.admission.max_unregistered,
-                window.hashes, window.links, window.heads, window.seen,
-                table.slots, table.ends, table.arena, table.meta, table.registered, table.mark, table.touched,
-                begin, done.error, done.row,
+                window.ring, window.heads, window.seen, table.slots, table.ends, table.arena, table.meta,
+                table.registered, table.mark, table.touched, begin, done.error, done.row,
             )  # fmt: skip
             if begin == batch.n:
                 return

@@ -9,9 +9,9 @@ is ever deleted.
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 from numba import types
-from numpy.typing import NDArray
 
 from schemas.avro_decode import BYTES
 from schemas.columns import Longs
@@ -23,6 +23,19 @@ from .table import key_hash
 U = np.uint64
 _L = types.int64[::1]
 _M = types.int64[:, ::1]
+
+SEEN = np.dtype(
+    (
+        np.record,
+        [
+            ("identity", np.uint64),  # hash of key and event id
+            ("value", np.uint64),  # hash of the value
+            ("before", np.int64),  # number of the record before it in the bucket, -1: none
+            ("offset", np.int64),
+        ],
+    )
+)
+_R = numba.from_dtype(SEEN)[::1]
 
 WINDOW = 65_536
 """Valid records per source partition in which repeats are looked for (a power of two)."""
@@ -47,58 +60,62 @@ def value_hash(buf, start, length):  # type: ignore[no-untyped-def]
 
 
 @helper
-def recall(hashes, links, heads, seen, identity, value):  # type: ignore[no-untyped-def]
+def bucket_of(heads, identity):  # type: ignore[no-untyped-def]
+    """Where the newest record of this identity begins its chain."""
+    return np.int64(U(identity) & U(len(heads) - 1))
+
+
+@helper
+def recall(ring, heads, seen, identity, value):  # type: ignore[no-untyped-def]
     """NEW, REPEAT or REUSED for a record, by the newest record of the window with the same identity."""
-    size = hashes.shape[1]
-    number = heads[U(identity) & U(len(heads) - 1)]
-    while number >= 0 and number >= seen[0] - size:
-        at = number & (size - 1)
-        if hashes[0, at] == U(identity):
-            return REPEAT if hashes[1, at] == U(value) else REUSED
-        number = links[0, at]
+    number = heads[bucket_of(heads, identity)]
+    while number >= 0 and number >= seen[0] - len(ring):
+        entry = ring[number & (len(ring) - 1)]
+        if entry.identity == U(identity):
+            return REPEAT if entry.value == U(value) else REUSED
+        number = entry.before
     return NEW
 
 
 @helper
-def remember(hashes, links, heads, seen, identity, value, offset):  # type: ignore[no-untyped-def]
+def remember(ring, heads, seen, identity, value, offset):  # type: ignore[no-untyped-def]
     """Enter a valid record; the oldest of a full window leaves."""
-    at = seen[0] & (hashes.shape[1] - 1)
-    bucket = U(identity) & U(len(heads) - 1)
-    hashes[0, at] = U(identity)
-    hashes[1, at] = U(value)
-    links[0, at] = heads[bucket]
-    links[1, at] = offset
+    bucket = bucket_of(heads, identity)
+    entry = ring[seen[0] & (len(ring) - 1)]
+    entry.identity = U(identity)
+    entry.value = U(value)
+    entry.before = heads[bucket]
+    entry.offset = offset
     heads[bucket] = seen[0]
     seen[0] += 1
 
 
-@kernel(types.void(BYTES, _L, _L, _L, _L, _L, _M, _L, _L, types.uint64[:, ::1], _M, _L, _L))
-def refill(buf, off, ks, kl, vs, vl, m, spans, error, hashes, links, heads, seen):  # type: ignore[no-untyped-def]
+@kernel(types.void(BYTES, _L, _L, _L, _L, _L, _M, _L, _L, _R, _L, _L))
+def refill(buf, off, ks, kl, vs, vl, m, spans, error, ring, heads, seen):  # type: ignore[no-untyped-def]
     """Enter all records without an `error`, as admission entered them when they were decided."""
     for i in range(len(off)):
         if error[i] == 0 and kl[i] > 0:
             key = key_hash(buf, ks[i], kl[i])
             identity = id_hash(key, buf, m[spans[2], i], m[spans[2] + 1, i])
-            remember(hashes, links, heads, seen, identity, value_hash(buf, vs[i], vl[i]), off[i])
+            remember(ring, heads, seen, identity, value_hash(buf, vs[i], vl[i]), off[i])
 
 
 class Window:
     """The last `size` valid records of one source partition.
 
-    `hashes` (2, size): of identity, of value. `links` (2, size): number of the record before in the bucket, offset.
-    `heads`: newest record per bucket. `seen[0]`: valid records so far, the number of the next.
+    `ring`: the records, dtype SEEN. `heads`: newest record per bucket. `seen[0]`: valid records so far, the number of
+    the next.
     """
 
     def __init__(self, size: int = WINDOW) -> None:
         if size & (size - 1):
             raise ValueError(f"a window of {size} records: need a power of two")
-        self.hashes: NDArray[np.uint64] = np.zeros((2, size), np.uint64)
-        self.links: NDArray[np.int64] = np.zeros((2, size), np.int64)
+        self.ring = np.zeros(size, SEEN)
         self.heads: Longs = np.full(2 * size, -1, np.int64)
         self.seen: Longs = np.zeros(1, np.int64)
 
     @property
     def oldest(self) -> int | None:
         """Offset of the oldest record in the window: reading from there on fills it again. None when empty."""
-        size, seen = self.hashes.shape[1], int(self.seen[0])
-        return int(self.links[1, seen % size if seen >= size else 0]) if seen else None
+        size, seen = len(self.ring), int(self.seen[0])
+        return int(self.ring["offset"][seen % size if seen >= size else 0]) if seen else None
