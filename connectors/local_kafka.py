@@ -196,7 +196,8 @@ class LocalKafka:
 
     def _format(self, jars: str) -> None:
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        arguments = ["format", f"--cluster-id={cluster}", "--config", str(self._properties)]  # ids may begin with a dash
+        # "=": an id may begin with a dash.
+        arguments = ["format", f"--cluster-id={cluster}", "--config", str(self._properties)]
         done = subprocess.run(  # noqa: S603 - our own Java with our own arguments
             [_java(), *_QUICK, *self._java_options(), "-cp", jars, "kafka.tools.StorageTool", *arguments],
             capture_output=True,

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import platformdirs
 
+_WITH_KERNELS = ("schemas", "streams", "connectors/traffic")
+
 
 def state_folder() -> Path:
     """The state folder, absolute; it need not exist yet."""
@@ -30,7 +32,7 @@ def use_kernel_cache() -> Path:
 def _kernel_sources() -> str:
     root = Path(__file__).parent.parent
     digest = hashlib.sha256()
-    for package in ("schemas", "streams", "connectors"):
+    for package in _WITH_KERNELS:
         for path in sorted((root / package).rglob("*.py")):
             digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]

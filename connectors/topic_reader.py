@@ -74,8 +74,8 @@ class TopicReader:
         self._consumer.assign([TopicPartition(self.topic, p, offset) for p, offset in starts.items()])
         behind = set(starts)
         while True:
-            messages = self._consumer.consume(_AT_ONCE, timeout=0.5)
-            for message in messages:
+            first = self._consumer.poll(0.5)
+            for message in [] if first is None else [first, *self._consumer.consume(_AT_ONCE, timeout=0)]:
                 error = message.error()
                 if error is None:
                     yield _record(message)
