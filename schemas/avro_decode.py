@@ -98,12 +98,20 @@ def _rewrite(plan: Plan, rewrite: Rewrite, frame: Frame, values: Mapping[int, by
 
 
 def _encoded(plan: Plan, rewrite: Rewrite, value: bytes) -> bytes | None:
-    found: Any = fastavro.schemaless_reader(io.BytesIO(value), plan.writer.source, rewrite.reader)
+    found: Any = fastavro.schemaless_reader(
+        io.BytesIO(value), plan.writer.source, rewrite.reader, return_named_type=True
+    )
     for part in rewrite.column.name.split("."):
-        found = None if found is None else found[part]
+        found = None if found is None else _unnamed(found)[part]
     if found is None and rewrite.column.nullable:
         return None
-    return plan.reader.encode(schema_of(rewrite.node), found)
+    whole = rewrite.node["type"] == "union"
+    return plan.reader.encode(schema_of(rewrite.node), found if whole else _unnamed(found))
+
+
+def _unnamed(value: Any) -> Any:
+    """A value without the name of its type, which fastavro gives it in a union."""
+    return value[1] if isinstance(value, tuple) else value
 
 
 @kernel(types.void(BYTES, LONGS, LONGS, LONGS, LONGS))

@@ -7,7 +7,7 @@ first branch that matches.
 
 from __future__ import annotations
 
-from .avro_schema import NAMED, NULL, Node, PlanError, Schema
+from .avro_schema import NAMED, Node, PlanError, Schema
 
 PROMOTIONS = {
     "int": ("int", "long", "float", "double"),
@@ -16,7 +16,8 @@ PROMOTIONS = {
     "string": ("string", "bytes"),
     "bytes": ("bytes", "string"),
 }
-SAME_ENCODING = ({"int", "long"}, {"string", "bytes"})
+SAME_ENCODING = (("int", "long"), ("string", "bytes"))
+"""Writer's and reader's types whose values are encoded alike; bytes need not be a string."""
 
 
 class Resolution:
@@ -101,7 +102,7 @@ class Resolution:
         one, two = self.writer.node(writer), self.reader.node(reader)
         kind = one["type"]
         if kind != two["type"]:
-            return {kind, two["type"]} in SAME_ENCODING and kind in ("int", "string", "bytes")
+            return (kind, two["type"]) in SAME_ENCODING
         if kind in NAMED:
             pair = (one["name"], two["name"])
             return pair in inside or (_same_name(one, two) and self._same_named(one, two, (*inside, pair)))
@@ -127,6 +128,3 @@ def _same_name(writer: Node, reader: Node) -> bool:
     bare = writer["name"].rsplit(".", 1)[-1]
     aliases = reader.get("aliases", ())
     return bare == reader["name"].rsplit(".", 1)[-1] or writer["name"] in aliases or bare in aliases
-
-
-__all__ = ["NULL", "PROMOTIONS", "Resolution"]

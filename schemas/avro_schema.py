@@ -80,8 +80,9 @@ class Schema:
         return bool(kind == NULL)
 
     def encode(self, schema: Any, value: Any) -> bytes:
-        """Avro bytes of one value; a field's JSON default serves too (latin-1 text for bytes, first fitting branch).
+        """Avro bytes of one value; a field's JSON default serves too (latin-1 text for bytes).
 
+        Of a union, the first branch that fits is taken, or the one named by a pair (name, value) as fastavro has it.
         Raises ValueError, TypeError, KeyError or struct.error when `value` is not of the type.
         """
         node = self.node(schema)
@@ -186,9 +187,12 @@ def _record(schema: Schema, node: Node, value: Any) -> bytes:
 
 
 def _union(schema: Schema, node: Node, value: Any) -> bytes:
+    name, plain = value if isinstance(value, tuple) else (None, value)
     for index, branch in enumerate(node["branches"]):
+        if name is not None and schema.node(branch).get("name") != name:
+            continue
         try:
-            return long(index) + schema.encode(branch, value)
+            return long(index) + schema.encode(branch, plain)
         except (ValueError, TypeError, KeyError, AttributeError, struct.error):
             continue
     raise ValueError(f"{value!r} is of no type of its union")
