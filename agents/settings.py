@@ -105,13 +105,16 @@ class Settings(BaseModel):
         return full_name(self.prefix, name)
 
     def ssl_context(self) -> ssl.SSLContext | None:
-        """What TLS connections need; None where the protocol has no TLS."""
+        """What TLS connections need; None where the protocol has no TLS. SettingsError for files that do not fit."""
         if "SSL" not in self.security_protocol:
             return None
-        context = ssl.create_default_context(cafile=self.ssl_ca)
-        if self.ssl_certificate:
-            password = self.ssl_key_password.get_secret_value() if self.ssl_key_password else None
-            context.load_cert_chain(self.ssl_certificate, self.ssl_key, password)
+        try:
+            context = ssl.create_default_context(cafile=self.ssl_ca)
+            if self.ssl_certificate:
+                password = self.ssl_key_password.get_secret_value() if self.ssl_key_password else None
+                context.load_cert_chain(self.ssl_certificate, self.ssl_key, password)
+        except OSError as error:
+            raise SettingsError(f"SSL_CA, SSL_CERTIFICATE or SSL_KEY cannot be used: {error}") from None
         return context
 
     def aiokafka(self) -> dict[str, Any]:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from confluent_kafka import ConsumerGroupTopicPartitions
 from confluent_kafka.admin import AdminClient
 
 from agents.app import build
+from agents.readiness import PortTaken
 from agents.runtime.app import ColumnApp
 from agents.runtime.commit import Fenced
 from agents.runtime.lane import StageFailed
@@ -22,7 +25,7 @@ from agents.settings import Settings
 from agents.worker import serve
 from connectors.admin import TopicAdmin
 
-from .counting_decider import OUTPUT, POISON, CountingDecider
+from .counting_decider import OUTPUT, POISON, SLOW, CountingDecider
 from .runtime_tools import PARTITIONS, SOURCES, assert_counted_once, committed, events, publish
 
 pytestmark = pytest.mark.kafka
@@ -164,3 +167,53 @@ async def test_decided_offsets_without_their_state_are_refused(settings: Setting
     admin.create(partitions=PARTITIONS)
     with pytest.raises(PositionLost, match="holds no state of it"):
         await asyncio.wait_for(Running(settings).task, 30)
+
+
+async def test_a_lane_that_is_full_holds_up_nobody_else_and_stays_bounded(settings: Settings) -> None:
+    small = settings.model_copy(update={"lane_bytes": 1 << 16, "fetch_bytes": 1 << 16})
+    async with running(small) as worker:
+        lane = worker.app.lanes[0]
+        await publish(small, [(SOURCES[0], 0, b"0-slow", SLOW), (SOURCES[0], 0, b"0-slow", SLOW)])
+        await publish(small, [(SOURCES[0], 0, b"0-big", bytes(30_000)) for _ in range(60)])
+        await publish(small, [(SOURCES[1], 1, b"1-quick", b"value") for _ in range(50)])
+        quick = worker.app.lanes[1]
+        most = 0
+        async with asyncio.timeout(20):
+            while quick.decider.positions.get(SOURCES[1]) != 50:
+                await asyncio.sleep(0.01)
+                most = max(most, lane.waiting)
+            assert lane.decider.positions.get(SOURCES[0], 0) < 62
+            while lane.decider.positions.get(SOURCES[0]) != 62:
+                await asyncio.sleep(0.01)
+                most = max(most, lane.waiting)
+        assert 0 < most < 10 * (1 << 16)
+
+
+async def test_what_a_worker_says_of_itself(settings: Settings) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    worker = Running(settings.model_copy(update={"port": port}))
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as client:
+        await asyncio.sleep(0.1)
+        assert (await client.get("/live")).status == 200
+        assert (await client.get("/ready")).status == 503
+        await worker.ready()
+        await publish(settings, events(10))
+        await committed(settings, OUTPUT, 60)
+        told = await (await client.get("/ready")).json()
+        assert told["ready"] is True
+        assert (told["decided"], told["lag"], told["partitions"]) == (60, 0, [0, 1])
+        metrics = await (await client.get("/metrics")).text()
+        assert "cognistream_ready 1.0" in metrics
+        assert 'cognistream_lag{partition="0",topic="kaizen.events"} 0.0' in metrics
+    await worker.stop()
+
+
+async def test_a_port_that_is_taken_is_named(settings: Settings) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(PortTaken, match=f"cannot listen on 127.0.0.1:{port}"):
+            await Running(settings.model_copy(update={"port": port})).task
