@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from agents.settings import Settings, SettingsError, variables
@@ -82,10 +80,3 @@ def test_every_field_has_a_variable_of_its_own() -> None:
     names = variables()
     assert set(names) == set(Settings.model_fields)
     assert len(set(names.values())) == len(names)
-
-
-def test_the_page_of_settings_is_current() -> None:
-    from agents.settings_page import page
-
-    written = Path(__file__).parents[1] / "docs" / "settings.md"
-    assert written.read_text("utf-8") == page(), "run `make docs`"
