@@ -29,7 +29,7 @@ from schemas.errors import CognistreamError
 
 HOST = "127.0.0.1"
 _LOG4J = Path(__file__).with_name("kafka_log4j2.xml")
-_READY_WITHIN = 60.0
+_READY_WITHIN = 180.0
 _STOP_WITHIN = 30.0
 _QUICK = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xmx256m")
 _HEAP = ("-Xmx1g", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-XX:InitiatingHeapOccupancyPercent=35")

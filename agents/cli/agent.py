@@ -73,8 +73,16 @@ def _several(name: str, lines: list[str]) -> None:
 
 
 def _habit(habit: Habit) -> str:
-    every = "" if habit.every_s is None else f", every {habit.every_s:,.1f} s"
+    every = "" if habit.every_s is None else f", every {_span(habit.every_s)}"
     return f"{habit.event_type:<22}{habit.share:>4.0%}{every}"
+
+
+def _span(seconds: float) -> str:
+    """`seconds` in the unit that people would take: `40 ms`, `2.5 s`, `11.6 h`."""
+    for most, size, unit in ((1, 0.001, "ms"), (120, 1, "s"), (7200, 60, "min"), (172_800, 3600, "h")):
+        if seconds < most:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds / 86_400:.3g} days"
 
 
 def _limit(one: dict[str, Any]) -> str:
