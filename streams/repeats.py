@@ -95,9 +95,9 @@ def refill(buf, off, ks, kl, vs, vl, m, spans, error, ring, heads, seen):  # typ
     """Enter all records without an `error`, as admission entered them when they were decided."""
     for i in range(len(off)):
         if error[i] == 0 and kl[i] > 0:
-            key = key_hash(buf, ks[i], kl[i])
-            identity = id_hash(key, buf, m[spans[2], i], m[spans[2] + 1, i])
-            remember(ring, heads, seen, identity, value_hash(buf, vs[i], vl[i]), off[i])
+            key = U(key_hash(buf, ks[i], kl[i]))
+            identity = U(id_hash(key, buf, m[spans[2], i], m[spans[2] + 1, i]))
+            remember(ring, heads, seen, identity, U(value_hash(buf, vs[i], vl[i])), off[i])
 
 
 class Window:

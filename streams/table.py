@@ -98,7 +98,7 @@ def full(ends, arena, meta):  # type: ignore[no-untyped-def]
 def index(slots, ends, arena, rows):  # type: ignore[no-untyped-def]
     """Enter all rows into empty `slots`."""
     for row in range(rows):
-        place(slots, key_hash(arena, ends[row], ends[row + 1] - ends[row]), row)
+        place(slots, U(key_hash(arena, ends[row], ends[row + 1] - ends[row])), row)
 
 
 @kernel(types.int64(BYTES, _L, _L, types.int64, types.uint64[::1], _L, types.uint8[::1], _L, _L))
@@ -108,7 +108,7 @@ def rows_of(buf, ks, kl, begin, slots, ends, arena, meta, row):  # type: ignore[
         if kl[i] < 3 or kl[i] > MAX_KEY:
             row[i] = -1
             continue
-        h = key_hash(buf, ks[i], kl[i])
+        h = U(key_hash(buf, ks[i], kl[i]))
         r = find(slots, ends, arena, h, buf, ks[i], kl[i])
         if r < 0:
             if full(ends, arena, meta):

@@ -15,6 +15,7 @@ import numpy as np
 
 from schemas.catalog import SchemaIds
 from schemas.columns import ColumnBatch, Longs
+from schemas.errors import FormatError
 from schemas.event_types import SOURCES
 from schemas.topics import TOPICS
 
@@ -49,6 +50,14 @@ class Report:
 def verify(batches: Batches, ids: SchemaIds) -> Report:
     """Check the journal in `batches` of one partition: sources, derived topics and `audit.log`, read committed."""
     report = Report()
+    try:
+        _check(report, batches, ids)
+    except FormatError as error:
+        report.problems.append(str(error))
+    return report
+
+
+def _check(report: Report, batches: Batches, ids: SchemaIds) -> None:
     said = list(entries(batches.get(JOURNAL, ()), ids))
     report.entries = len(said)
     _chain(report, said)
@@ -60,7 +69,6 @@ def verify(batches: Batches, ids: SchemaIds) -> Report:
         told = _told(report, said, batches, ids)
         _outputs(report, said, checked, told)
         _conservation(report, said, checked, told, batches)
-    return report
 
 
 def _chain(report: Report, said: Sequence[Entry]) -> None:
