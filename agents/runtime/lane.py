@@ -32,6 +32,9 @@ STEP_BYTES = 8 << 20
 """A step takes no further batch once it has this many bytes."""
 REGISTRY_SECONDS = 1.0
 """Pause of a partition until an unreachable registry is asked again."""
+PACE_SECONDS = 0.01
+"""Least time from one step of a lane to the next. A transaction costs broker and worker milliseconds of processor time
+whatever it holds: without a pace, a few hundred events a second keep both busy, and everyone waits."""
 TICK_LAG_MS = 1000
 """How far a tick lies behind the wall clock."""
 
@@ -105,6 +108,7 @@ class LaneTask:
         self._news = asyncio.Event()
         self._halt = asyncio.Event()
         self._is_full = False
+        self._tick_due = self._last_step = time.monotonic()
         self._last_tick = 0
         self._task: asyncio.Task[None] | None = None
 
@@ -137,20 +141,34 @@ class LaneTask:
             self._host.lane_failed(self, error)
 
     async def _once(self) -> None:
-        try:
-            await asyncio.wait_for(self._news.wait(), self._tick_seconds)
-        except TimeoutError:
+        await self._wait()
+        if self._queue and not self._halt.is_set():
+            await self._step(self._drain(), None)
+        if time.monotonic() >= self._tick_due and not self._halt.is_set():
             await self._tick()
-            return
-        if self._halt.is_set():
-            return
-        await self._step(self._drain(), None)
+
+    async def _wait(self) -> None:
+        """Until there are batches or a tick is due, and the pace allows a step."""
+        if not self._news.is_set():
+            timer = asyncio.get_running_loop().call_later(self._tick_due - time.monotonic(), self._news.set)
+            await self._news.wait()
+            timer.cancel()
+        early = self._last_step + PACE_SECONDS - time.monotonic()
+        if early > 0:
+            await asyncio.sleep(early)
+        self._last_step = time.monotonic()
+        if not self._queue:
+            self._news.clear()
 
     async def _tick(self) -> None:
+        """Tell the lane the time, if all that was told it before is decided; else try again soon."""
         now = int(time.time() * 1000) - TICK_LAG_MS
-        if now > self._last_tick and self._host.caught_up(self):
-            self._last_tick = now
-            await self._step([], now)
+        if self._queue or now <= self._last_tick or not self._host.caught_up(self):
+            self._tick_due = time.monotonic() + self._tick_seconds / 10
+            return
+        self._tick_due = time.monotonic() + self._tick_seconds
+        self._last_tick = now
+        await self._step([], now)
 
     def _drain(self) -> list[ColumnBatch]:
         batches: list[ColumnBatch] = []
