@@ -10,7 +10,7 @@ from aiokafka.record.default_records import DefaultRecordBatch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas import avro_encode
+from schemas import avro_write
 from schemas.avro_decode import decode
 from schemas.avro_encode import Constant, Encoder
 from schemas.avro_plan import PlanError, compile_plan, layout
@@ -107,11 +107,11 @@ def test_the_compiled_loops_equal_the_plain_ones(case: tuple[Json, list[Any]]) -
     n = len(items)
     starts, lengths, bank = keys_of([b"key"] * n)
     results = []
-    for loop in (avro_encode._append, avro_encode._append.py_func):
+    for loop in (avro_write.append, avro_write.append.py_func):
         out = np.zeros(20_000, np.uint8)
         end = loop(
             encoder.code, encoder.constants, frame.matrix, frame.buf, frame.aux, np.arange(n), np.arange(n), starts,
-            lengths, bank, NO_LONGS, NO_LONGS, avro_encode.TRACEPARENT, out, 61, 0, 0, 0, encoder.bound,
+            lengths, bank, NO_LONGS, NO_LONGS, avro_write.TRACEPARENT, out, 61, 0, 0, 0, encoder.bound,
         )  # fmt: skip
         results.append((tuple(map(int, end)), out[: end[1]].tolist()))
     assert results[0] == results[1]
@@ -185,7 +185,9 @@ def test_texts_come_from_both_banks() -> None:
     assert records_of(body)[0].key == b"y"
 
 
-@pytest.mark.parametrize(("start", "length"), [(-1, 1), (0, 4), (3, 1), (1 << 62, 1), (0, (1 << 63) - 1)])
+@pytest.mark.parametrize(
+    ("start", "length"), [(-1, 1), (0, 4), (3, 1), (1 << 62, 1), (0, (1 << 63) - 1), (1 << 62, 1 << 62)]
+)
 def test_spans_outside_their_bytes_are_refused_and_leave_the_body_as_it_was(start: int, length: int) -> None:
     schema = record(("t", "string"))
     frame = Layout([Column("t", "span")]).frame(2, np.frombuffer(b"abc", np.uint8))
@@ -237,3 +239,20 @@ def test_frames_of_another_layout_are_refused_and_wider_ones_taken() -> None:
 def test_fields_without_a_fitting_column_are_named(schema: Json, columns: dict[str, Any], words: str) -> None:
     with pytest.raises(PlanError, match=words.replace("?", r"\?")):
         Encoder(schema, 1, small(a=[1]).layout, columns)
+
+
+@pytest.mark.parametrize("traced", [False, True])
+def test_a_record_of_several_texts_finds_room_wherever_the_buffer_ends(traced: bool) -> None:
+    """Room that is asked for counts what the record has written before the text that did not fit."""
+    texts = [b"x" * 100] * 4
+    schema = record(*((f"f{i}", "string") for i in range(len(texts))))
+    bank = np.frombuffer(b"".join(texts), np.uint8)
+    columns = Layout(Column(f"f{i}", "span") for i in range(len(texts)))
+    frame = Frame(columns, np.array([[n] for i in range(len(texts)) for n in (100 * i, 100)]), bank, bank[:0])
+    encoder, zero = Encoder(schema, 7, columns), np.zeros(1, np.int64)
+    trace = (zero, np.full(1, 55)) if traced else None
+    for room in range(1200):
+        body = RecordsBody()
+        body.out = np.empty(body.used + room, np.uint8)
+        encoder.append(body, frame, zero, zero, (zero, np.full(1, 100), bank), trace)
+        assert body.count == 1
