@@ -17,6 +17,10 @@ helper = numba.njit(nogil=True, _nrt=False)
 """Marks a function that kernels call; compiled into each of them. It makes no arrays: without numba's counting of
 references, which is atomic and cost more than the work of small functions, it cannot."""
 
+inlined = numba.njit(nogil=True, _nrt=False, forceinline=True)
+"""As `helper`, but never a call: for small functions that take arrays, each of which is passed as seven words. Doubles
+the speed of loops that call them for every field; costs compile time at every place that calls."""
+
 
 class Kernel:
     """A compiled loop: call it as the function it was made from; `.py_func` is that function, uncompiled."""

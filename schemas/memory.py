@@ -14,7 +14,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from .kernels import helper
+from .kernels import inlined
 
 SLACK = 16
 """Bytes behind its end that `copy` may write over."""
@@ -60,20 +60,20 @@ def _copy16_code(typing, source, start, out, p):  # type: ignore[no-untyped-def]
 _copy16: Any = intrinsic(_copy16_code)
 
 
-@helper
+@inlined
 def load64(buf, p):  # type: ignore[no-untyped-def]
     """The eight bytes at `p`, as a uint64."""
     return _load64(buf, p)
 
 
-@helper
+@inlined
 def store64(out, p, word):  # type: ignore[no-untyped-def]
     """Write a uint64 at `p`; answers the position after it."""
     _store64(out, p, word)
     return p + 8
 
 
-@helper
+@inlined
 def copy(source, start, length, out, p):  # type: ignore[no-untyped-def]
     """Copy a span to `p`; answers the position after it. What follows there, up to SLACK bytes, is written over."""
     if start + length + SLACK <= source.shape[0]:
@@ -85,7 +85,7 @@ def copy(source, start, length, out, p):  # type: ignore[no-untyped-def]
     return p + length
 
 
-@helper
+@inlined
 def ascii_only(buf, start, end):  # type: ignore[no-untyped-def]
     """Whether all bytes of `buf[start:end]` are below 0x80."""
     every = np.uint64(0)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from .kernels import helper
+from .kernels import helper, inlined
 from .memory import ascii_only
 
 
-@helper
+@inlined
 def valid(buf, start, end):  # type: ignore[no-untyped-def]
-    """True when `buf[start:end]` is UTF-8: nothing over-long, no surrogates, nothing above U+10FFFF."""
-    if ascii_only(buf, start, end):  # nearly all texts end here
-        return True
+    """True when `buf[start:end]` is UTF-8; nearly all texts are ASCII and cost no call."""
+    return ascii_only(buf, start, end) or _sequences(buf, start, end)
+
+
+@helper
+def _sequences(buf, start, end):  # type: ignore[no-untyped-def]
+    """Whether `buf[start:end]` is UTF-8: nothing over-long, no surrogates, nothing above U+10FFFF."""
     p = start
     while p < end:
         lead = buf[p]

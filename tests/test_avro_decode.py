@@ -76,7 +76,7 @@ def schema_and_values(draw: st.DrawFn) -> tuple[Json, list[Any]]:
     return schema, draw(st.lists(values(schema), min_size=1, max_size=4))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(schema_and_values(), st.data())
 def test_columns_are_what_fastavro_reads(case: tuple[Json, list[Any]], data: st.DataObject) -> None:
     schema, items = case
@@ -165,7 +165,7 @@ def only(schema: Json, fields: list[str]) -> Json:
     return {**schema, "fields": [field for field in schema["fields"] if field["name"] in wanted]}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(schema_and_values(), st.data())
 def test_a_later_reader_reads_as_fastavro_does(case: tuple[Json, list[Any]], data: st.DataObject) -> None:
     writer, items = case
@@ -190,7 +190,7 @@ def test_a_later_reader_reads_as_fastavro_does(case: tuple[Json, list[Any]], dat
             assert alike(shown(reader, name, cell(frame, name, i)), value), name
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(schema_and_values(), st.data())
 def test_damaged_bytes_are_refused_and_never_read_past_their_end(
     case: tuple[Json, list[Any]], data: st.DataObject

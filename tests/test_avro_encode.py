@@ -52,7 +52,7 @@ def schema_and_values(draw: st.DrawFn) -> tuple[Json, list[Any]]:
     return schema, draw(st.lists(values(schema), min_size=1, max_size=4))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(schema_and_values(), st.data())
 def test_values_are_the_bytes_that_fastavro_writes(case: tuple[Json, list[Any]], data: st.DataObject) -> None:
     schema, items = case
@@ -63,7 +63,7 @@ def test_values_are_the_bytes_that_fastavro_writes(case: tuple[Json, list[Any]],
     assert got == [HEADER + write(schema, items[i]) for i in select]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(schema_and_values(), st.data())
 def test_records_are_read_back_by_kafkas_reader(case: tuple[Json, list[Any]], data: st.DataObject) -> None:
     schema, items = case
