@@ -289,6 +289,10 @@ def test_an_event_not_to_decide_leaves_no_trace() -> None:
     assert decided.points.tolist() == [-7]
 
 
+def test_no_events_are_no_trouble() -> None:
+    assert Fleet().decide().points.tolist() == Fleet(plain=True).decide().points.tolist() == []
+
+
 def test_another_table_of_tiers_is_met_at_the_next_event() -> None:
     fleet = fleet_at(500_000)
     policy = Policy.parse("[trust.tiers]\nlower = [0, 100, 200, 300, 400, 500]")
