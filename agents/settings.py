@@ -61,7 +61,7 @@ class Settings(BaseModel):
     host: str = _variable("COGNISTREAM_HOST", "127.0.0.1", "Address that the port listens on")
     threads: int = _variable("COGNISTREAM_THREADS", 0, "Lanes decided at the same time; 0: one per core", ge=0, le=256)
     lane_bytes: int = _variable(
-        "COGNISTREAM_LANE_BYTES", 64 << 20, "Bytes that may wait in a lane before fetching pauses", ge=1 << 16
+        "COGNISTREAM_LANE_BYTES", 16 << 20, "Bytes that may wait in a lane before fetching pauses", ge=1 << 16
     )
     fetch_bytes: int = _variable("COGNISTREAM_FETCH_BYTES", 4 << 20, "Bytes of one partition in a fetch", ge=1 << 16)
     tick_seconds: float = _variable("COGNISTREAM_TICK_SECONDS", 5.0, "Seconds between ticks of an idle lane", gt=0)

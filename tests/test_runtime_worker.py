@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,9 @@ from agents.runtime.producer import LaneProducer
 from agents.settings import Settings
 from agents.worker import serve
 from connectors.admin import TopicAdmin
+from schemas.catalog import RegistryUnreachable
+from schemas.columns import ColumnBatch
+from streams.pipeline import Effects
 
 from .counting_decider import OUTPUT, POISON, SLOW, CountingDecider
 from .runtime_tools import PARTITIONS, SOURCES, assert_counted_once, committed, events, publish
@@ -73,9 +76,10 @@ async def running(settings: Settings, new: Any = CountingDecider) -> AsyncIterat
             await worker.stop()
 
 
-async def test_every_record_of_the_three_sources_is_decided_once(settings: Settings) -> None:
+@pytest.mark.parametrize("compression", ["none", "lz4", "zstd"])
+async def test_every_record_of_the_three_sources_is_decided_once(settings: Settings, compression: str) -> None:
     await publish(settings, events(50))
-    async with running(settings):
+    async with running(settings.model_copy(update={"compression": compression})):
         await publish(settings, events(50))
         assert_counted_once(await committed(settings, OUTPUT, 600), 100)
 
@@ -187,6 +191,23 @@ async def test_a_lane_that_is_full_holds_up_nobody_else_and_stays_bounded(settin
                 await asyncio.sleep(0.01)
                 most = max(most, lane.waiting)
         assert 0 < most < 10 * (1 << 16)
+
+
+async def test_a_partition_waits_for_the_registry_and_loses_nothing(settings: Settings) -> None:
+    class Unsure(CountingDecider):
+        """Cannot tell what the first batches mean until it has asked three times."""
+
+        asked = 0
+
+        def step(self, batches: Sequence[ColumnBatch], *, tick: int | None = None) -> Effects:
+            if self.partition == 0 and batches and self.asked < 3:
+                self.asked += 1
+                raise RegistryUnreachable("the registry does not answer")
+            return super().step(batches, tick=tick)
+
+    async with running(settings, Unsure):
+        await publish(settings, events(20))
+        assert_counted_once(await committed(settings, OUTPUT, 120), 20)
 
 
 async def test_what_a_worker_says_of_itself(settings: Settings) -> None:
