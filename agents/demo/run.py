@@ -33,6 +33,8 @@ LOOK_EVERY = 0.25
 """Seconds between two looks at the figures."""
 PATIENCE = 30.0
 """Seconds without any progress after which what has not come out is called lost."""
+PREPARED_WITHIN = 300.0
+"""Seconds that the publisher may take to read or invent its fleet."""
 WORKER = ("-m", "agents.cli", "worker")
 PUBLISHER = ("-m", "agents.demo.publisher")
 
@@ -145,7 +147,7 @@ class Demo:
         """Follow what the publisher says until it ends."""
         assert publisher.process.stdout is not None  # noqa: S101  it is piped
         self._phase = "preparing the traffic"
-        async for line in publisher.process.stdout:
+        while line := await self._line(publisher, publisher.process.stdout):
             self.told = Told(**json.loads(line))
             self._phase = "publishing"
         await publisher.process.wait()
@@ -154,6 +156,14 @@ class Demo:
             raise ProcessFailed(self.told.error)
         if not self.told.done:
             raise publisher.failure()
+
+    async def _line(self, publisher: Child, said: asyncio.StreamReader) -> bytes:
+        """The publisher's next word; it says something four times a second once the traffic is prepared."""
+        try:
+            async with asyncio.timeout(PATIENCE if self.told.published else PREPARED_WITHIN):
+                return await said.readline()
+        except TimeoutError:
+            raise ProcessFailed(f"the publisher says nothing any more (log: {publisher.log})") from None
 
     async def _look(self, observer: Observer, worker: Child) -> None:
         """Show how it stands, again and again; raises when the worker ended."""
