@@ -87,11 +87,11 @@ class _Skipper:
         kind = node["type"]
         if kind in READS:
             self._skip_simple(node, -1)
-        elif kind == "record":
+        elif kind == "record" and not self.writer.empty(schema):  # an empty one may hold any number of empty ones
             self._calls.append((self.program.emit(code.CALL), node["name"]))
         elif kind == "union":
             self._skip_union(schema, node)
-        else:
+        elif kind != "record":
             self._skip_blocks(node)
 
     def _skip_simple(self, node: Node, null: int) -> None:

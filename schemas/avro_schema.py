@@ -35,6 +35,7 @@ class Schema:
         except (SchemaParseException, UnknownType, KeyError, TypeError, ValueError, RecursionError) as error:
             raise PlanError(f"not an Avro schema: {type(error).__name__}: {error}") from error
         self._names = names
+        self._empty: dict[str, bool] = {}
         self.source = parsed
         self.root = self.node(parsed)
         if self.root["type"] != "record":
@@ -69,15 +70,18 @@ class Schema:
         null = kinds.index(NULL)
         return null, branches[1 - null]
 
-    def empty(self, schema: Any, inside: tuple[str, ...] = ()) -> bool:
+    def empty(self, schema: Any) -> bool:
         """Whether every value of the type takes no bytes at all."""
         node = self.node(schema)
         kind = node["type"]
         if kind == "fixed":
             return bool(node["size"] == 0)
-        if kind == "record" and node["name"] not in inside:
-            return all(self.empty(field["type"], (*inside, node["name"])) for field in node["fields"])
-        return bool(kind == NULL)
+        if kind != "record":
+            return bool(kind == NULL)
+        if node["name"] not in self._empty:
+            self._empty[node["name"]] = False  # what a record that holds itself would be, were there one
+            self._empty[node["name"]] = all(self.empty(field["type"]) for field in node["fields"])
+        return self._empty[node["name"]]
 
     def encode(self, schema: Any, value: Any) -> bytes:
         """Avro bytes of one value; a field's JSON default serves too (latin-1 text for bytes).

@@ -387,3 +387,20 @@ def test_texts_are_refused_exactly_when_python_refuses_them(text: bytes) -> None
         assert got is None
     else:
         assert got == {"f": text}
+
+
+def test_schemas_made_to_take_forever_are_planned_at_once() -> None:
+    """A hundred levels, each of which holds the next one twice."""
+    kind: Json = record(name="L0")
+    for level in range(1, 100):
+        kind = record(("one", kind), ("two", f"L{level - 1}"), name=f"L{level}")
+    schema = record(("many", {"type": "array", "items": kind}), ("single", "L50"), ("after", "int"))
+    assert one(schema, schema, ["after"], b"\x80\x80\x80\x01\x00\x0e") == {"after": 7}
+
+
+def test_schemas_nested_beyond_measure_are_refused() -> None:
+    kind: Json = "int"
+    for _ in range(2000):
+        kind = {"type": "array", "items": kind}
+    with pytest.raises(PlanError):
+        compile_plan(record(("f", kind)), record(), layout(record(), []))

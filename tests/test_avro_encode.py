@@ -14,8 +14,12 @@ from schemas import avro_write
 from schemas.avro_decode import decode
 from schemas.avro_encode import Constant, Encoder
 from schemas.avro_plan import PlanError, compile_plan, layout
+from schemas.avro_schema import Schema
+from schemas.catalog import schema_of
 from schemas.columns import Column, Frame, Layout, Longs
+from schemas.examples import examples
 from schemas.recordbatch_write import RecordsBody, frame_batch
+from schemas.topics import TOPICS
 from tests import avro_cases as cases
 from tests.avro_cases import Json, leaves, record, spans, values, write
 
@@ -256,3 +260,34 @@ def test_a_record_of_several_texts_finds_room_wherever_the_buffer_ends(traced: b
         body.out = np.empty(body.used + room, np.uint8)
         encoder.append(body, frame, zero, zero, (zero, np.full(1, 100), bank), trace)
         assert body.count == 1
+
+
+def every_field(schema: Json) -> list[str]:
+    """Dotted names of all fields of a schema of ours, whose types may be names."""
+    parsed = Schema(schema)
+
+    def below(node: Json, prefix: str) -> list[str]:
+        found = []
+        for field in node["fields"]:
+            name, optional = prefix + field["name"], parsed.optional(field["type"])
+            inner = optional[1] if optional else parsed.node(field["type"])
+            if inner["type"] != "record":
+                found.append(name)
+                continue
+            found += ([name + "?"] if optional else []) + below(inner, name + ".")
+        return found
+
+    return below(parsed.root, "")
+
+
+@pytest.mark.parametrize("topic", [topic.name for topic in TOPICS])
+def test_golden_examples_come_out_of_columns_as_they_went_in(topic: str) -> None:
+    schema, framed = schema_of(topic), [example.framed for example in examples(topic)]
+    plan = compile_plan(schema, schema, layout(schema, every_field(schema)))
+    buf, starts, lengths = spans(framed)
+    frame, error = plan.layout.frame(len(framed), buf), np.zeros(len(framed), np.int64)
+    decode(plan, buf, starts, lengths, np.arange(len(framed)), frame, error)
+    assert not error.any()
+    schema_id = int.from_bytes(framed[0][1:5], "big")
+    out, begin, size = Encoder(schema, schema_id, plan.layout).append_values(frame, np.arange(len(framed)))
+    assert [out[a : a + n].tobytes() for a, n in zip(begin, size, strict=True)] == framed
