@@ -13,11 +13,13 @@ from typing import Any
 
 import numba
 
-helper = numba.njit(nogil=True, _nrt=False)
+_njit: Any = numba.njit  # its types do not know `_nrt`
+
+helper = _njit(nogil=True, _nrt=False)
 """Marks a function that kernels call; compiled into each of them. It makes no arrays: without numba's counting of
 references, which is atomic and cost more than the work of small functions, it cannot."""
 
-inlined = numba.njit(nogil=True, _nrt=False, forceinline=True)
+inlined = _njit(nogil=True, _nrt=False, forceinline=True)
 """As `helper`, but never a call: for small functions that take arrays, each of which is passed as seven words. Doubles
 the speed of loops that call them for every field; costs compile time at every place that calls."""
 
@@ -35,7 +37,7 @@ class Kernel:
     def compile(self) -> None:
         """Compile, or load from the cache; does nothing the second time."""
         if self._dispatcher is None:
-            self._dispatcher = numba.njit(self._signature, nogil=True, cache=True)(self.py_func)
+            self._dispatcher = _njit(self._signature, nogil=True, cache=True)(self.py_func)
 
     def __call__(self, *arguments: Any) -> Any:
         """Run compiled code on `arguments`; TypeError when they do not fit the signature."""
