@@ -2,32 +2,67 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
+from typing import Any
 
-from agents.runtime.decider import Decider, DeciderFactory
+from agents.runtime.decider import Decider
 from agents.settings import Settings
 from connectors import metrics
 from connectors.registry import RegisteredIds, Registry
 from schemas.catalog import LocalIds, SchemaIds
-from streams.pipeline import Lane
-from streams.policy import Policy
+from schemas.columns import ColumnBatch
+from streams.pipeline import Effects, Lane
+from streams.policy import Policy, PolicyError
+
+log = logging.getLogger(__name__)
 
 
-def deciders(settings: Settings) -> DeciderFactory:
-    """A factory of lanes. Raises `PolicyError`, `RegistryRefused` and `RegistryUnreachable`."""
-    policy, ids = policy_of(settings), ids_of(settings)
-    build = f"cognistream-{version('cognistream')}"
-    metrics.RUNNING.info({"policy": policy.version, "build": build})
+class Deciders:
+    """Makes the lanes of a worker; all of them follow one policy, which can be read again while they decide."""
 
-    def make(partition: int, partitions: int) -> Decider:
-        lane = Lane(partition, partitions, policy=policy, ids=ids, build=build)
+    def __init__(self, settings: Settings) -> None:
+        """Raises `PolicyError`, `RegistryRefused` and `RegistryUnreachable`."""
+        self._settings = settings
+        self._build = f"cognistream-{version('cognistream')}"
+        self._ids = ids_of(settings)
+        self._follow(policy_of(settings))
+
+    def __call__(self, partition: int, partitions: int) -> Decider:
+        """A lane without state."""
+        lane = _Follower(self, partition, partitions, policy=self.policy, ids=self._ids, build=self._build)
         lane.trace = _measured
         return lane
 
-    return make
+    def reload(self) -> None:
+        """Read the policy again; a mistake is told, with its line and field, and the old policy stays."""
+        try:
+            read = policy_of(self._settings)
+        except PolicyError as error:
+            log.error("policy %s stays, because the new one has mistakes: %s", self.policy.version, error)
+            return
+        log.info("policy %s, after %s, from each lane's next step on", read.version, self.policy.version)
+        self._follow(read)
+
+    def _follow(self, policy: Policy) -> None:
+        self.policy = policy
+        metrics.RUNNING.info({"policy": policy.version, "build": self._build})
+
+
+class _Follower(Lane):
+    """A lane that takes over the worker's policy at the boundary of a step."""
+
+    def __init__(self, leader: Deciders, partition: int, partitions: int, **made_of: Any) -> None:
+        super().__init__(partition, partitions, **made_of)
+        self._leader = leader
+
+    def step(self, batches: Sequence[ColumnBatch], *, tick: int | None = None, policy: Policy | None = None) -> Effects:
+        """As `Lane.step`, under the worker's policy of this moment unless another is given."""
+        now = policy or self._leader.policy
+        return super().step(batches, tick=tick, policy=None if now is self.policy else now)
 
 
 def policy_of(settings: Settings) -> Policy:

@@ -13,6 +13,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -37,12 +38,21 @@ Progress = Callable[[int, int, str], None]
 """(done, all, name) of a kernel that is ready."""
 
 
-def run(settings: Settings, new: DeciderFactory, *, progress: Progress = lambda *_: None) -> int:
-    """Run a worker until it is told to stop; answers the exit status. Errors are told on standard error."""
+def run(
+    settings: Settings,
+    new: DeciderFactory,
+    *,
+    progress: Progress = lambda *_: None,
+    reload: Callable[[], None] = lambda: None,
+) -> int:
+    """Run a worker until it is told to stop; answers the exit status. Errors are told on standard error.
+
+    `reload` is what SIGHUP does.
+    """
     try:
         partitions = TopicAdmin(settings.confluent(), settings.prefix).check()
         warm(settings.state, progress)
-        asyncio.run(_signalled_serve(settings, partitions, new))
+        asyncio.run(_signalled_serve(settings, partitions, new, reload))
     except CognistreamError as error:
         print(f"cognistream worker: {error}", file=sys.stderr)  # noqa: T201  the person who started it reads it
         return 1
@@ -57,8 +67,11 @@ def warm(state: Path, progress: Progress = lambda *_: None) -> None:
         progress(done, total, name)
 
 
-async def _signalled_serve(settings: Settings, partitions: int, new: DeciderFactory) -> None:
+async def _signalled_serve(
+    settings: Settings, partitions: int, new: DeciderFactory, reload: Callable[[], None]
+) -> None:
     loop, told = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_signal_handler(signal.SIGHUP, reload)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _signalled, told, number)
     await serve(build(settings, partitions, new), told)
@@ -100,18 +113,21 @@ async def _first(starting: asyncio.Task[None], told: asyncio.Event, app: ColumnA
 
 
 async def _stop(app: ColumnApp, starting: asyncio.Task[None], readiness: Readiness) -> None:
+    """Stop within STOP_SECONDS: a thread sees to it, for the services of Faust swallow cancellations."""
+    deadline = threading.Timer(STOP_SECONDS, _leave, [app])
+    deadline.daemon = True
+    deadline.start()
     starting.cancel()
-    try:
-        async with asyncio.timeout(STOP_SECONDS):
-            await app.stop()
-            await readiness.stop()
-            await asyncio.gather(starting, return_exceptions=True)
-    except TimeoutError:
-        log.warning("the stop took longer than %.1f s: leaving now", STOP_SECONDS)
-        _leave(app)
+    await app.stop()
+    await readiness.stop()
+    await asyncio.gather(starting, return_exceptions=True)
+    deadline.cancel()
 
 
 def _leave(app: ColumnApp) -> None:
+    log.warning(
+        "the stop took longer than %.1f s: leaving now; the next owner reads on from what is committed", STOP_SECONDS
+    )
     if app.stopping_for is not None:
         print(f"cognistream worker: {app.stopping_for}", file=sys.stderr)  # noqa: T201
     sys.stderr.flush()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from agents.deciding import deciders
+from agents.deciding import Deciders
 from agents.runtime.decider import Decider, DeciderFactory
 from agents.settings import Settings
 from agents.worker import run
@@ -44,7 +44,7 @@ def muted(new: DeciderFactory) -> DeciderFactory:
 
     def make(partition: int, partitions: int) -> Decider:
         lane = new(partition, partitions)
-        assert isinstance(lane, Lane)  # noqa: S101  made by `deciders`
+        assert isinstance(lane, Lane)  # noqa: S101  made by `Deciders`
         return mute(lane)
 
     return make
@@ -54,4 +54,4 @@ if __name__ == "__main__":
     if sys.argv[1:] == ["silent"]:
         vars(pipeline)["Outbox"] = _NoBodies
     found = Settings.read()
-    sys.exit(run(found, muted(deciders(found))))
+    sys.exit(run(found, muted(Deciders(found))))

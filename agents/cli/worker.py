@@ -33,7 +33,8 @@ def worker(
 ) -> None:
     """Run a worker: it takes its share of the partitions, decides, and commits until SIGTERM or Ctrl-C.
 
-    Start as many as you like, on one machine or many; they share the partitions among them.
+    Start as many as you like, on one machine or many; they share the partitions among them. SIGHUP reads the policy
+    file again; one with a mistake is refused, and the old policy stays.
     """
     import logging
 
@@ -47,7 +48,7 @@ def worker(
 def _run(found: Settings) -> int:
     from contextlib import ExitStack
 
-    from agents.deciding import deciders
+    from agents.deciding import Deciders
     from agents.worker import run
 
     with ExitStack() as compiling:
@@ -58,4 +59,5 @@ def _run(found: Settings) -> int:
             if done == total:
                 compiling.close()
 
-        return run(found, deciders(found), progress=ready)
+        new = Deciders(found)
+        return run(found, new, progress=ready, reload=new.reload)
