@@ -8,17 +8,21 @@ import signal
 import sys
 import time
 from asyncio.subprocess import PIPE, Process
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from agents.settings import Settings
 from connectors.admin import TopicAdmin
+from connectors.local_kafka import borrowed_kafka
+from connectors.state_folder import state_folder
 
 from .counting_decider import OUTPUT, POISON, SLOW
 from .runtime_tools import PARTITIONS, SOURCES, assert_counted_once, committed, events, publish
 
 pytestmark = pytest.mark.kafka
+_STARTED: list[Process] = []
 
 
 @pytest.fixture
@@ -33,6 +37,16 @@ def topics(settings: Settings) -> None:
     TopicAdmin(settings.confluent(), settings.prefix).create(partitions=PARTITIONS)
 
 
+@pytest.fixture(autouse=True)
+def started() -> Iterator[None]:
+    """No worker outlives its test."""
+    _STARTED.clear()
+    yield
+    for worker in _STARTED:
+        if worker.returncode is None:
+            worker.kill()
+
+
 async def start(settings: Settings) -> Process:
     """A worker process."""
     environment = {
@@ -41,9 +55,11 @@ async def start(settings: Settings) -> Process:
         "COGNISTREAM_STATE": str(settings.state),
         "COGNISTREAM_PORT": "0",
     }
-    return await asyncio.create_subprocess_exec(
+    worker = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.counting_worker", env=os.environ | environment, stderr=PIPE
     )
+    _STARTED.append(worker)
+    return worker
 
 
 async def end(worker: Process) -> tuple[int, str]:
@@ -112,6 +128,21 @@ async def test_a_worker_that_is_killed_under_load_loses_and_repeats_nothing(sett
     last.send_signal(signal.SIGTERM)
     assert (await end(last))[0] == 0
     assert_counted_once(found, 300)
+
+
+async def test_a_worker_stops_within_five_seconds_when_its_broker_is_gone(
+    tmp_path: Path, prefix: str, settings: Settings
+) -> None:
+    with borrowed_kafka(tmp_path / "brokers", state_folder() / "maven") as broker:
+        alone = settings.model_copy(update={"bootstrap_servers": broker.bootstrap})
+        TopicAdmin(alone.confluent(), prefix).create(partitions=PARTITIONS)
+        worker = await start(alone)
+        await deciding(worker)
+    await asyncio.sleep(1)
+    began = time.monotonic()
+    worker.send_signal(signal.SIGTERM)
+    await end(worker)
+    assert time.monotonic() - began < 6
 
 
 async def test_a_worker_does_not_start_without_its_topics(settings: Settings) -> None:
