@@ -15,16 +15,16 @@ from numba import types
 
 from schemas import utf8
 from schemas.avro_decode import BYTES
-from schemas.columns import Longs
+from schemas.columns import NULL_LENGTH, Longs
 from schemas.event_types import EventType
-from schemas.kernels import helper, kernel
+from schemas.kernels import helper, inlined, kernel
 from schemas.murmur import murmur2
 from schemas.prefetch import AHEAD, prefetch
 from schemas.reasons import Reason
 
 from . import repeats
 from .policy import Policy
-from .table import MAX_KEY, TOUCHED, UNREGISTERED, add, find, full, key_hash
+from .table import MAX_KEY, TOUCHED, UNREGISTERED, add, find, full, key_hash, same
 
 REFUSED, REPEATED = -1, -2
 """Rows of records that are not decided."""
@@ -32,7 +32,10 @@ REFUSED, REPEATED = -1, -2
 MAX_TENANT, MAX_AGENT, MAX_EVENT_ID, MAX_TEXT = 64, 128, 128, 1024
 SLASH = ord("/")
 
-# Numbers of a check: rows of value and presence (-1: always there), and what is asked of the value.
+WRONG_EVENT_ID, WRONG_NUMBER, WRONG_TIME, WRONG_TEXT = 1, 2, 4, 8
+"""Marks of what is wrong with an event."""
+
+# What is asked of a number.
 FINITE, NOT_NEGATIVE, FINITE_NOT_NEGATIVE = 0, 1, 2
 SIGN = np.int64(-(2**63))
 INFINITE = np.int64(0x7FF0000000000000)
@@ -75,52 +78,42 @@ def key_syntax(buf, start, length):  # type: ignore[no-untyped-def]
     return _OK if utf8.valid(buf, agent, end) else _BAD_AGENT_ID
 
 
-@helper
+@inlined
 def key_is(buf, ks, kl, tenant, tenant_length, agent, agent_length):  # type: ignore[no-untyped-def]
     """True when the key is tenant, slash, agent."""
     if kl != tenant_length + 1 + agent_length or buf[ks + tenant_length] != SLASH:
         return False
-    same = True
-    for k in range(tenant_length):
-        same &= buf[ks + k] == buf[tenant + k]
-    at = ks + tenant_length + 1
-    for k in range(agent_length):
-        same &= buf[at + k] == buf[agent + k]
-    return same
+    if not same(buf, ks, buf, tenant, tenant_length):
+        return False
+    return same(buf, ks + tenant_length + 1, buf, agent, agent_length)
+
+
+@inlined
+def mark_numbers(bits, presence, kind, wrong):  # type: ignore[no-untyped-def]
+    """Mark the records whose number is there (`presence`) and not finite, or negative where `kind` forbids it."""
+    for i in range(len(bits)):
+        infinite = (kind != NOT_NEGATIVE) & ((bits[i] & INFINITE) == INFINITE)
+        negative = (kind != FINITE) & (bits[i] < 0) & ((kind == NOT_NEGATIVE) | (bits[i] != SIGN))
+        wrong[i] |= WRONG_NUMBER * ((infinite | negative) & (presence[i] != 0))
+
+
+@inlined
+def mark_lengths(lengths, least, most, flag, wrong):  # type: ignore[no-untyped-def]
+    """Mark the records whose text has fewer than `least` or more than `most` bytes with `flag`."""
+    for i in range(len(lengths)):
+        wrong[i] |= flag * ((lengths[i] < least) | (lengths[i] > most))
 
 
 @helper
-def numbers_ok(m, i, checks):  # type: ignore[no-untyped-def]
-    """True when the numbers of record `i` that are there are finite and, where asked, not negative."""
-    for c in range(len(checks)):
-        if checks[c, 1] >= 0 and m[checks[c, 1], i] == 0:
-            continue
-        bits = m[checks[c, 0], i]
-        kind = checks[c, 2]
-        if kind == NOT_NEGATIVE:
-            if bits < 0:
-                return False
-        elif (bits & INFINITE) == INFINITE or (kind == FINITE_NOT_NEGATIVE and bits < 0 and bits != SIGN):
-            return False
-    return True
-
-
-@helper
-def event_form(buf, m, i, spans, checks, texts, ks, kl, ts, times):  # type: ignore[no-untyped-def]
-    """First reason, after the key's own, why the form of event `i` is wrong, or OK."""
-    tenant, agent, event = spans[0], spans[1], spans[2]
-    if not key_is(buf, ks, kl, m[tenant, i], m[tenant + 1, i], m[agent, i], m[agent + 1, i]):
-        return _KEY_MISMATCH
-    if m[event + 1, i] < 1 or m[event + 1, i] > MAX_EVENT_ID:
+def first_wrong(wrong):  # type: ignore[no-untyped-def]
+    """Reason of the first mark."""
+    if wrong & WRONG_EVENT_ID:
         return _BAD_EVENT_ID
-    if not numbers_ok(m, i, checks):
+    if wrong & WRONG_NUMBER:
         return _BAD_NUMBER
-    if ts < times[0] or ts >= times[1]:
+    if wrong & WRONG_TIME:
         return _BAD_TIMESTAMP
-    for t in range(len(texts)):
-        if m[texts[t] + 1, i] > MAX_TEXT:
-            return _TEXT_TOO_LONG
-    return _OK
+    return _TEXT_TOO_LONG if wrong & WRONG_TEXT else _OK
 
 
 _I = types.int64
@@ -152,25 +145,42 @@ def check(  # type: ignore[no-untyped-def]
     """Check the form of all records. `error` comes in with what decoding found, and goes out with the first reason;
     `row` gets the row of the state that the key has so far, else `REFUSED`.
     """
-    near = np.zeros(len(error), np.int64)
-    for i in range(len(error)):
+    n = len(error)
+    # What is wrong with the event, column by column.
+    wrong = np.zeros(n, np.int64)
+    mark_lengths(m[spans[2] + 1], 1, MAX_EVENT_ID, WRONG_EVENT_ID, wrong)
+    for c in range(len(checks)):
+        mark_numbers(m[checks[c, 0]], m[checks[c, 1]], checks[c, 2], wrong)
+    mark_lengths(ts, times[0], times[1] - 1, WRONG_TIME, wrong)
+    for t in range(len(texts)):
+        mark_lengths(m[texts[t] + 1], NULL_LENGTH, MAX_TEXT, WRONG_TEXT, wrong)
+    # What is wrong with the key, and what comes first, record by record.
+    near = np.zeros(n, np.int64)
+    for i in range(n):
         near[i] = np.int64(hashes[0, i] & np.uint64(len(slots) - 1))
-    for i in range(len(error)):
+    tenant, agent = spans[0], spans[1]
+    for i in range(n):
         prefetch(slots, near, i + AHEAD)
         row[i] = REFUSED
         if error[i] != _OK:
             continue
-        if kl[i] <= 0:
+        start, length = ks[i], kl[i]
+        if length <= 0:
             error[i] = _NO_KEY
             continue
-        if kl[i] <= MAX_KEY:
-            row[i] = find(slots, ends, arena, hashes[0, i], buf, ks[i], kl[i])
-        reason = key_syntax(buf, ks[i], kl[i]) if row[i] < 0 else _OK
+        r = np.int64(REFUSED)
+        if length <= MAX_KEY:
+            r = find(slots, ends, arena, hashes[0, i], buf, start, length)
+        reason = key_syntax(buf, start, length) if r < 0 else _OK
         if reason == _OK:
-            reason = event_form(buf, m, i, spans, checks, texts, ks[i], kl[i], ts[i], times)
+            if not key_is(buf, start, length, m[tenant, i], m[tenant + 1, i], m[agent, i], m[agent + 1, i]):
+                reason = _KEY_MISMATCH
+            elif wrong[i]:
+                reason = first_wrong(wrong[i])
         if reason != _OK:
             error[i] = reason
-            row[i] = REFUSED
+        else:
+            row[i] = r
 
 
 @kernel(

@@ -12,7 +12,7 @@ anybody who reads the topics:
   the order of reading. Of `audit.log` only the decisions; compacted topics are left out, because a reader may no longer
   find what was written.
 
-Numbers are big-endian. The chain: `previous_hash` is the SHA-256 of the value of the step entry before.
+Numbers are little-endian. The chain: `previous_hash` is the SHA-256 of the value of the step entry before.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from numba import types
 from schemas import varint
 from schemas.avro_decode import BYTES
 from schemas.columns import NULL_LENGTH, Bytes, ColumnBatch, Longs, RefusedBatch
-from schemas.kernels import helper, kernel
-from schemas.memory import SLACK, copy
+from schemas.kernels import inlined, kernel
+from schemas.memory import SLACK, copy, store64
 from schemas.recordbatch_write import HEADER, RecordsBody
 
 NO_HASH = bytes(32)
@@ -44,18 +44,17 @@ _L = types.int64[::1]
 _TWO: Any = types.UniTuple(types.int64, 2)  # type: ignore[no-untyped-call]
 
 
-@helper
-def put_fixed(out, p, value, size):  # type: ignore[no-untyped-def]
-    """Write `value` big-endian in `size` bytes; answers the position after it."""
-    for k in range(size):
-        out[p + k] = np.uint8((value >> (8 * (size - 1 - k))) & 0xFF)
-    return p + size
+@inlined
+def put_length(out, p, length):  # type: ignore[no-untyped-def]
+    """Write a length in 4 bytes; answers the position after it. The 4 bytes that follow are written over."""
+    store64(out, p, np.uint64(length))
+    return p + 4
 
 
-@helper
+@inlined
 def put_span(out, p, buf, start, length):  # type: ignore[no-untyped-def]
-    """Write a length (4 bytes, -1 for null) and the bytes; answers the position after them."""
-    p = put_fixed(out, p, length, 4)
+    """Write a length (-1 for null) and the bytes; answers the position after them."""
+    p = put_length(out, p, length)
     return copy(buf, start, length, out, p) if length > 0 else p
 
 
@@ -68,8 +67,8 @@ def pack_records(buf, off, ts, ks, kl, vs, vl, begin, end, out):  # type: ignore
     for i in range(begin, end):
         if p + HEAD + max(kl[i], 0) + max(vl[i], 0) + SLACK > len(out):
             return i, p
-        p = put_fixed(out, p, off[i], 8)
-        p = put_fixed(out, p, ts[i], 8)
+        p = store64(out, p, np.uint64(off[i]))
+        p = store64(out, p, np.uint64(ts[i]))
         p = put_span(out, p, buf, ks[i], kl[i])
         p = put_span(out, p, buf, vs[i], vl[i])
     return end, p
@@ -128,7 +127,7 @@ class RecordsHash:
 
     def _one(self, whole: RefusedBatch) -> None:
         head = (whole.first, 8), (whole.timestamp, 8), (NULL_LENGTH, 4), (len(whole.raw), 4)
-        self._sum.update(b"".join(value.to_bytes(size, signed=True) for value, size in head) + whole.raw)
+        self._sum.update(b"".join(value.to_bytes(size, "little", signed=True) for value, size in head) + whole.raw)
 
     def _records(self, b: ColumnBatch, begin: int, end: int) -> None:
         while begin < end:
@@ -156,7 +155,7 @@ class OutputsHash:
     def begin(self, topic: str, values: int) -> None:
         """Say the next topic and how many values follow."""
         name = topic.encode()
-        self._sum.update(len(name).to_bytes(4) + name + values.to_bytes(8))
+        self._sum.update(len(name).to_bytes(4, "little") + name + values.to_bytes(8, "little"))
 
     def spans(self, buf: Bytes, starts: Longs, lengths: Longs) -> None:
         """Take values of the topic as a reader has them: spans of `buf`."""

@@ -1,14 +1,16 @@
 """How the values of a source become columns: which fields decisions read, and by which schema they were written.
 
 One `Source` per source topic, made once: the layout of its frames (fields of the event first, decisions after them),
-where the form checks and the stages find their fields, and the plans by writer's schema. `decode` is pure but for the
-resolver of schema ids, which may have to ask a registry; it changes no state, so a step decodes everything before it
-decides anything, and a registry that does not answer leaves the lane as it was.
+where the form checks and the stages find their fields, and the plans by writer's schema. `resolve` may have to ask a
+registry and changes nothing; a step resolves all its batches before it decides anything, so that a registry that does
+not answer leaves the lane as it was. `decode` then fills the columns piece by piece, in memory that the next piece uses
+again: what a step takes does not grow with what was fetched.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -70,19 +72,55 @@ DECISIONS: Final = (
 """What the stages add to a frame; `kind` is the unified event type."""
 
 
+PIECE: Final = 16_384
+"""Records decided at a time: their columns take about 6 MB."""
+
+Known = tuple[bytes, Plan | None]
+"""Fingerprint of a writer's schema, and its plan unless it does not resolve."""
+
+
+@dataclass(slots=True)
+class Resolved:
+    """A batch whose schemas are known: `error` holds a `Reason` per record, `schema_ids` -1 where there is no frame."""
+
+    batch: ColumnBatch
+    schema_ids: Longs
+    error: Longs
+    known: dict[int, Known]
+    """By schema id, in the order of the first record; ids that nobody knows are missing."""
+
+    def pieces(self, most: int = PIECE) -> Iterator[Resolved]:
+        """The same in pieces of at most `most` records."""
+        for begin, piece in pieces(self.batch, most):
+            cut = slice(begin, begin + piece.n)
+            yield Resolved(piece, self.schema_ids[cut], self.error[cut], self.known)
+
+
 @dataclass(slots=True)
 class Decoded:
-    """A batch as columns: `error` holds a `Reason` per record, `schema_ids` -1 where there is no frame."""
+    """A piece as columns."""
 
     batch: ColumnBatch
     source: Source
     frame: Frame
-    error: Longs
     schema_ids: Longs
+    error: Longs
+    """`Reason` per record."""
     row: Longs
     """Row of the state, or why there is none (`REFUSED`, `REPEATED`): admission fills it."""
-    fingerprints: list[bytes] = field(default_factory=list)
-    """Of the writers' schemas met, in the order of their first record."""
+
+
+class Room:
+    """Memory for columns; what is in it lasts until the next is asked for."""
+
+    def __init__(self) -> None:
+        self._longs: Longs = np.empty(0, np.int64)
+
+    def matrix(self, rows: int, n: int) -> Longs:
+        """An unfilled matrix of that shape."""
+        if len(self._longs) < rows * n:
+            self._longs = np.empty(rows * n, np.int64)
+        return self._longs[: rows * n].reshape(rows, n)
 
 
 class Source:
@@ -104,26 +142,25 @@ class Source:
         self.texts = np.array([self.layout.row(part) for part in texts], np.int64)
         self.checks = _checks(self.fields)
         self._plans: dict[bytes, Plan | None] = {}
-        self._by_id: dict[int, tuple[bytes, Plan | None]] = {}
+        self._by_id: dict[int, Known] = {}
 
-    def decode(self, batch: ColumnBatch, ids: SchemaIds) -> Decoded:
-        """The columns of `batch`; RegistryUnreachable when a schema id must be asked for and cannot."""
-        n = batch.n
-        error: Longs = np.zeros(n, np.int64)
+    def resolve(self, batch: ColumnBatch, ids: SchemaIds) -> Resolved:
+        """Look up by which schemas `batch` was written; RegistryUnreachable when that must be asked for and cannot."""
+        error: Longs = np.zeros(batch.n, np.int64)
         schema_ids = frame_ids(batch.buf, batch.vs, batch.vl, error)
-        frame = self.layout.frame(n, batch.buf)
-        done = Decoded(batch, self, frame, error, schema_ids, np.full(n, REFUSED, np.int64))
-        for number, select in _groups(schema_ids):
-            known = self._plan(number, ids)
-            if known is None:
-                error[select] = Reason.UNKNOWN_SCHEMA
-                continue
-            mark, plan = known
-            done.fingerprints.append(mark)
-            if plan is None:
-                error[select] = Reason.SCHEMA_UNRESOLVABLE
-            else:
+        found = ((number, self._known(number, ids)) for number, _ in _groups(schema_ids))
+        return Resolved(batch, schema_ids, error, {number: known for number, known in found if known is not None})
+
+    def decode(self, resolved: Resolved, room: Room) -> Decoded:
+        """The columns of a piece, its frame in `room`."""
+        batch, error = resolved.batch, resolved.error
+        frame = Frame(self.layout, room.matrix(self.layout.rows, batch.n), batch.buf, batch.buf[:0])
+        for number, select in _groups(resolved.schema_ids):
+            _, plan = resolved.known.get(number, (b"", None))
+            if plan is not None:
                 decode(plan, batch.buf, batch.vs, batch.vl, select, frame, error)
+            else:
+                error[select] = Reason.SCHEMA_UNRESOLVABLE if number in resolved.known else Reason.UNKNOWN_SCHEMA
         good = error == Reason.OK
         if good.all():
             np.take(self.kinds, frame["event_type"], out=frame["kind"])
@@ -131,10 +168,10 @@ class Source:
             frame["kind"][:] = 0
             frame["kind"][good] = self.kinds[frame["event_type"][good]]
         frame["offset"][:] = batch.off
-        return done
+        return Decoded(batch, self, frame, resolved.schema_ids, error, np.full(batch.n, REFUSED, np.int64))
 
-    def _plan(self, number: int, ids: SchemaIds) -> tuple[bytes, Plan | None] | None:
-        """Fingerprint and plan of a schema id; no plan when it does not resolve, None for an unknown id."""
+    def _known(self, number: int, ids: SchemaIds) -> Known | None:
+        """Fingerprint and plan of a schema id; None for an id that nobody knows."""
         if number not in self._by_id:
             writer = ids.writer_schema(number)
             if writer is None:  # not remembered: it may be registered later
@@ -154,9 +191,9 @@ def _compiled(writer: Schema, reader: Schema, fields: Layout) -> Plan | None:
 
 
 def _checks(fields: Layout) -> Longs:
-    """Shape (k, 3): rows of value and presence (-1: none), kind of check."""
+    """Shape (k, 3): rows of value and presence (all these fields are nullable), kind of check."""
     rows = [
-        (fields.row(column.name), fields.second(column.name) if column.nullable else -1, CHECKS[column.name])
+        (fields.row(column.name), fields.second(column.name), CHECKS[column.name])
         for column in fields.columns
         if column.name in CHECKS
     ]
@@ -172,3 +209,22 @@ def _groups(schema_ids: Longs) -> list[tuple[int, Longs]]:
     parts = np.split(order, np.flatnonzero(np.diff(schema_ids[order])) + 1)
     found = [(int(schema_ids[part[0]]), part) for part in parts if len(part) and schema_ids[part[0]] >= 0]
     return sorted(found, key=lambda group: int(group[1][0]))
+
+
+def pieces(batch: ColumnBatch, most: int) -> Iterator[tuple[int, ColumnBatch]]:
+    """`batch` in pieces of at most `most` records, whose spans touch; with the index at which each begins."""
+    if batch.n <= most:
+        yield 0, batch
+        return
+    for begin in range(0, batch.n, most):
+        end = min(begin + most, batch.n)
+        start = int(batch.off[begin]) if begin else batch.start
+        until = int(batch.off[end]) if end < batch.n else batch.next
+        yield begin, part_of(batch, slice(begin, end), start, until)
+
+
+def part_of(batch: ColumnBatch, cut: slice, start: int, until: int) -> ColumnBatch:
+    """The records `cut` of a batch and what it refused, as a batch of the offsets from `start` up to `until`."""
+    columns = {name: getattr(batch, name)[cut] for name in ("off", "ts", "ks", "kl", "vs", "vl", "hs", "hl")}
+    refused = [whole for whole in batch.refused if start <= whole.first < until]
+    return replace(batch, start=start, next=until, refused=refused, **columns)

@@ -15,6 +15,7 @@ from schemas.avro_encode import Constant, Encoder, Keys, Spans
 from schemas.catalog import SchemaIds, schema_of
 from schemas.columns import NULL_LENGTH, Column, Frame, Layout, Longs
 from schemas.event_types import CAUSE_OF_EVENT
+from schemas.kernels import kernel
 from schemas.recordbatch_write import RecordsBody
 from schemas.topics import TOPICS, topic
 
@@ -34,6 +35,9 @@ from .trust import (
 
 POOLS: Final = ("priority.urgent", "priority.normal", "priority.background")
 """Topic per pool number of the priority stage."""
+
+ASKED, THROTTLED = 3, 4
+"""Groups of events after those of the pools."""
 
 TIER_DECISION, SUSPENDED_DECISION, THROTTLE_DECISION = range(3)
 """Indices of the Avro enum `DecisionKind`."""
@@ -62,11 +66,43 @@ _CHANGE = Layout(
 """A change of trust, or a decision of the journal: `kind` is the symbol of either."""
 
 
+@kernel("void(int64[::1], int64[::1], int64[::1], int64[::1], int64[:, ::1], int64[::1])")
+def sort_out(row, pool, asked, started, groups, counts):  # type: ignore[no-untyped-def]
+    """Indices of the decided events per pool, of those that asked for capacity, and of those that began a throttle."""
+    for i in range(len(row)):
+        if row[i] < 0:
+            continue
+        groups[pool[i], counts[pool[i]]] = i
+        counts[pool[i]] += 1
+        if asked[i]:
+            groups[ASKED, counts[ASKED]] = i
+            counts[ASKED] += 1
+        if started[i]:
+            groups[THROTTLED, counts[THROTTLED]] = i
+            counts[THROTTLED] += 1
+
+
+def _groups(done: Decoded) -> list[Longs]:
+    """What `sort_out` finds, by number of the group."""
+    frame = done.frame
+    groups, counts = np.empty((5, frame.n), np.int64), np.zeros(5, np.int64)
+    sort_out(done.row, frame["pool"], frame.second("limit_decision"), frame["throttle_started"], groups, counts)
+    return [group[:count] for group, count in zip(groups, counts.tolist(), strict=True)]
+
+
 class Outbox:
     """Record batches per topic, none over the topic's limit."""
 
     def __init__(self) -> None:
         self.bodies: dict[str, list[RecordsBody]] = {}
+        self._spare: dict[str, list[RecordsBody]] = {}
+
+    def emptied(self) -> Outbox:
+        """Begin anew, in the memory of the record batches there were: fresh memory costs as much as writing to it."""
+        for name, bodies in self.bodies.items():
+            self._spare.setdefault(name, []).extend(bodies)
+        self.bodies = {}
+        return self
 
     def append(
         self,
@@ -108,7 +144,9 @@ class Outbox:
         return bodies[-1] if bodies else self._next(name)
 
     def _next(self, name: str) -> RecordsBody:
-        body = RecordsBody()
+        spare = self._spare.get(name)
+        body = spare.pop() if spare else RecordsBody()
+        body.clear()
         self.bodies.setdefault(name, []).append(body)
         return body
 
@@ -156,25 +194,23 @@ class Voice:
 
     def speak(self, out: Outbox, done: Decoded, changes: Longs, trace: Spans | None, entry: int) -> None:
         """Write what the stages decided about a batch. `changes` are those of the trust stage, `entry` the step's."""
-        self._events(out, done, trace)
+        groups = _groups(done)
+        self._events(out, done, groups, trace)
         told = changes[:, changes[KIND] != BECAME_SUSPENDED]
         if told.shape[1]:
             kind, before, after = told[KIND], told[BEFORE], told[AFTER]
             self._few(out, "trust.changes", self._changes, done, told, (kind, before, after), trace, entry)
-        weighty = _weighty(done, changes)
+        weighty = _weighty(done, changes, groups[THROTTLED])
         if weighty.shape[1]:
             self._few(out, "audit.log", self._decisions, done, weighty, tuple(weighty[KIND : AFTER + 1]), trace, entry)
 
-    def _events(self, out: Outbox, done: Decoded, trace: Spans | None) -> None:
+    def _events(self, out: Outbox, done: Decoded, groups: list[Longs], trace: Spans | None) -> None:
         """The event in its pool, and the answer to a request for capacity."""
         frame, batch = done.frame, done.batch
-        decided = np.flatnonzero(done.row >= 0)
         key, time = (batch.ks, batch.kl, batch.buf), frame["time"]
-        asked = decided[frame.second("limit_decision")[decided] == 1]
-        out.append("ratelimit.decisions", self._limits, frame, asked, time, key, trace)
-        pool = frame["pool"][decided]
+        out.append("ratelimit.decisions", self._limits, frame, groups[ASKED], time, key, trace)
         for number, name in enumerate(POOLS):
-            out.append(name, self._pools[number], frame, decided[pool == number], time, key, trace)
+            out.append(name, self._pools[number], frame, groups[number], time, key, trace)
 
     def _few(
         self,
@@ -215,10 +251,8 @@ def _journal_columns(says: Constant) -> Columns:
     }
 
 
-def _weighty(done: Decoded, changes: Longs) -> Longs:
+def _weighty(done: Decoded, changes: Longs, started: Longs) -> Longs:
     """What belongs into the journal, as columns of changes: tiers, suspensions, and starts of throttles, by event."""
-    decided = done.row >= 0
-    started = np.flatnonzero(decided & (done.frame["throttle_started"] > 0))
     kept = changes[:, changes[KIND] != SCORE_CHANGED]
     tiers = kept[KIND] == TIER_CHANGED
     kept[BEFORE, tiers], kept[AFTER, tiers] = kept[TIER_BEFORE, tiers], kept[TIER_AFTER, tiers]

@@ -32,7 +32,7 @@ from . import priority, ratelimit, trust
 from .admission import REPEATED, admit, check, digest, times_of
 from .audit import NO_HASH, OutputsHash, Reads, RecordsHash
 from .dead_letters import DeadLetters
-from .intake import Decoded, Source
+from .intake import PIECE, Decoded, Resolved, Room, Source, pieces
 from .outputs import Outbox, Voice
 from .policy import Policy
 from .repeats import WINDOW, Window, refill
@@ -84,8 +84,8 @@ class Lane:
     """State and decisions of partition `partition` of `partitions`.
 
     `ids` resolves schema ids, `build` names the program in the journal, `window` is how many records repeats are looked
-    for in. One call at a time. A step that raises anything but `RegistryUnreachable` or `OutOfOrder` leaves the lane
-    half way: drop it, and restore another.
+    for in; with `reuse` a step writes its outputs into the memory of the step before. One call at a time. A step that
+    raises anything but `RegistryUnreachable` or `OutOfOrder` leaves the lane half way: drop it, and restore another.
     """
 
     def __init__(
@@ -97,6 +97,7 @@ class Lane:
         ids: SchemaIds,
         build: str,
         window: int = WINDOW,
+        reuse: bool = False,
     ) -> None:
         self.partition, self.partitions = partition, partitions
         self.ids, self.build = ids, build
@@ -108,6 +109,8 @@ class Lane:
         self._letters = {source.name: DeadLetters(source, partition, ids) for source in self._sources.values()}
         self._windows = {source.name: Window(window) for source in self._sources.values()}
         self._codec = StateCodec(ids)
+        self._out, self._room, self._changes = Outbox(), Room(), Room()
+        self._reuse = reuse
         self._moment = 0
         self._govern(policy)
 
@@ -131,7 +134,8 @@ class Lane:
 
         FormatError for records that are no rows; RegistryUnreachable when their schema cannot be fetched.
         """
-        self.position = self._codec.read(batch, self.table) or self.position
+        for _, piece in pieces(batch, PIECE):
+            self.position = self._codec.read(piece, self.table) or self.position
         self.table.recount()
         self._moment = int(self.table.trust["last"][: self.rows].max(initial=0))
 
@@ -140,28 +144,33 @@ class Lane:
         `refused` of the journal's reads) excepted. Call it after `restore`, oldest record first.
         """
         source = self._sources[batch.topic]
-        done = source.decode(batch, self.ids)
-        done.error[np.isin(batch.off, left_out)] = Reason.EVENT_ID_REUSED
         window = self._windows[source.name]
-        refill(
-            batch.buf, batch.off, batch.ks, batch.kl, batch.vs, batch.vl, done.frame.matrix, source.spans, done.error,
-            window.ring, window.heads, window.seen,
-        )  # fmt: skip
+        for piece in source.resolve(batch, self.ids).pieces():
+            done = source.decode(piece, self._room)
+            b, m = done.batch, done.frame.matrix
+            done.error[np.isin(b.off, left_out)] = Reason.EVENT_ID_REUSED
+            refill(
+                b.buf, b.off, b.ks, b.kl, b.vs, b.vl, m, source.spans, done.error,
+                window.ring, window.heads, window.seen,
+            )  # fmt: skip
 
     def step(self, batches: Sequence[ColumnBatch], *, tick: int | None = None, policy: Policy | None = None) -> Effects:
         """Decide `batches` (topics without prefix) in this order, under `policy` from now on if one is given.
 
-        `outputs` are good until the next step, which writes into the same buffers. Before anything changed it raises
-        `RegistryUnreachable` when a writer's schema cannot be fetched, `OutOfOrder` when a batch does not follow.
+        Before anything changed it raises `RegistryUnreachable` when a writer's schema cannot be fetched, `OutOfOrder`
+        when a batch does not follow.
         """
         self._expect(batches)
-        with self.trace("decode"):
-            decoded = [self._sources[batch.topic].decode(batch, self.ids) for batch in batches]
+        with self.trace("resolve"):
+            resolved = [self._sources[batch.topic].resolve(batch, self.ids) for batch in batches]
         if policy is not None:
             self._govern(policy)
-        step = _Step(self.position.entry + 1, self._time_of(batches, tick))
-        for done in decoded:
-            self._decide(step, done)
+        self._out = self._out.emptied() if self._reuse else Outbox()
+        step = _Step(self.position.entry + 1, self._time_of(batches, tick), self._out, self._oldest())
+        for batch in resolved:
+            step.fingerprints.update(dict.fromkeys(mark for mark, _ in batch.known.values()))
+            for piece in batch.pieces():
+                self._decide(step, self._sources[batch.batch.topic], piece)
         return self._close(step, tick)
 
     def _expect(self, batches: Sequence[ColumnBatch]) -> None:
@@ -182,20 +191,31 @@ class Lane:
     def _time_of(self, batches: Sequence[ColumnBatch], tick: int | None) -> int:
         """Time of what has no decision time of its own: the latest that state, records and tick know, in ms."""
         first, last = self._times
-        known = [batch.ts[(batch.ts >= first) & (batch.ts < last)].max(initial=0) for batch in batches]
-        return max(self._moment, tick or 0, *map(int, known))
+        known = [self._moment, tick or 0]
+        for batch in batches:
+            latest = int(batch.ts.max(initial=0))
+            if latest >= last:
+                latest = int(batch.ts.max(initial=0, where=batch.ts < last))
+            known.append(latest if latest >= first else 0)
+        return max(known)
 
-    # One batch
+    def _oldest(self) -> list[dict[str, Any]]:
+        """How far back repeats can be told: for a replay, and for a restored lane that fills its windows again."""
+        known = ((name, window.oldest) for name, window in self._windows.items())
+        return [{"source": name, "offset": offset} for name, offset in known if offset is not None]
 
-    def _decide(self, step: _Step, done: Decoded) -> None:
+    # One piece of a batch
+
+    def _decide(self, step: _Step, source: Source, piece: Resolved) -> None:
+        with self.trace("decode"):
+            done = source.decode(piece, self._room)
         with self.trace("admission"):
             self._admit(done)
         changes = self._stages(done)
         with self.trace("records hash"):
             self._account(step, done)
         with self.trace("outputs"):
-            batch, source = done.batch, done.source
-            self._voices[source.name].speak(step.out, done, changes, _traceparent(batch), step.entry)
+            self._voices[source.name].speak(step.out, done, changes, _traceparent(done.batch), step.entry)
             self._letters[source.name].write(step.out, done, step.moment)
 
     def _admit(self, done: Decoded) -> None:
@@ -221,7 +241,7 @@ class Lane:
         """Trust, limit, priority: each sees what the one before decided. Answers the changes of trust."""
         f, batch, source, row, table = done.frame, done.batch, done.source, done.row, self.table
         earned, limits, attention = self._rules
-        changes: Longs = np.empty((7, trust.CHANGES_PER_EVENT * batch.n), np.int64)
+        changes = self._changes.matrix(7, trust.CHANGES_PER_EVENT * batch.n)
         with self.trace("trust"):
             used = trust.decide(
                 table.trust, row, batch.ts, f["kind"], f.matrix, source.trust_where, earned,
@@ -248,16 +268,15 @@ class Lane:
         read.repeats += batch.off[repeats].tolist()
         read.refused += sorted([*batch.off[refused].tolist(), *(whole.first for whole in batch.refused)])
         step.records.add(batch)
-        step.fingerprints.update(dict.fromkeys(done.fingerprints))
         counts.read += batch.n + len(batch.refused)
         counts.repeats += int(np.count_nonzero(repeats))
         for number, count in enumerate(np.bincount(done.error[refused]).tolist()):
             if count:
                 counts.refused[Reason(number).label] += count
         counts.refused.update(whole.reason for whole in batch.refused)
-        decided = done.row >= 0
-        counts.decided += int(np.count_nonzero(decided))
-        self._moment = max(self._moment, int(done.frame["time"].max(initial=0, where=decided)))
+        decided = np.flatnonzero(done.row >= 0)
+        counts.decided += len(decided)
+        self._moment = max(self._moment, int(done.frame["time"][decided].max(initial=0)))
         self.position.sources[done.source.name] = batch.next
 
     # The end of a step
@@ -283,7 +302,6 @@ class Lane:
 
     def _journal(self, step: _Step, tick: int | None, outputs_hash: bytes) -> dict[str, Any]:
         """The entry of a step, as its schema has it."""
-        oldest = ((name, window.oldest) for name, window in self._windows.items())
         content = {
             "previous_hash": self.position.entry_hash,
             "reads": step.reads.as_values(),
@@ -293,7 +311,7 @@ class Lane:
             "schemas": list(step.fingerprints),
             "records_hash": step.records.digest(),
             "outputs_hash": outputs_hash,
-            "window_oldest": [{"source": name, "offset": offset} for name, offset in oldest if offset is not None],
+            "window_oldest": step.oldest,
         }
         return {"kind": "step", "entry": step.entry, "step": content, "decision": None}
 
@@ -301,9 +319,8 @@ class Lane:
 class _Step:
     """What gathers while a step is decided."""
 
-    def __init__(self, entry: int, moment: int) -> None:
-        self.entry, self.moment = entry, moment
-        self.out = Outbox()
+    def __init__(self, entry: int, moment: int, out: Outbox, oldest: list[dict[str, Any]]) -> None:
+        self.entry, self.moment, self.out, self.oldest = entry, moment, out, oldest
         self.counts = Counts()
         self.reads = Reads()
         self.records = RecordsHash()

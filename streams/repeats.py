@@ -15,7 +15,7 @@ from numba import types
 
 from schemas.avro_decode import BYTES
 from schemas.columns import Longs
-from schemas.kernels import helper, kernel
+from schemas.kernels import inlined, kernel
 from schemas.siphash import sip64
 
 from .table import key_hash
@@ -47,25 +47,25 @@ NEW, REPEAT, REUSED = 0, 1, 2
 """What the window says of a record."""
 
 
-@helper
+@inlined
 def id_hash(key_hash, buf, start, length):  # type: ignore[no-untyped-def]
     """SipHash of the event id, keyed by the hash of the record's key: of both together."""
     return sip64(buf, start, length, U(key_hash), U(K_ID))
 
 
-@helper
+@inlined
 def value_hash(buf, start, length):  # type: ignore[no-untyped-def]
     """SipHash of the value's bytes."""
     return sip64(buf, start, length, U(K_VALUE0), U(K_VALUE1))
 
 
-@helper
+@inlined
 def bucket_of(heads, identity):  # type: ignore[no-untyped-def]
     """Where the newest record of this identity begins its chain."""
     return np.int64(U(identity) & U(len(heads) - 1))
 
 
-@helper
+@inlined
 def recall(ring, heads, seen, identity, value):  # type: ignore[no-untyped-def]
     """NEW, REPEAT or REUSED for a record, by the newest record of the window with the same identity."""
     number = heads[bucket_of(heads, identity)]
@@ -77,7 +77,7 @@ def recall(ring, heads, seen, identity, value):  # type: ignore[no-untyped-def]
     return NEW
 
 
-@helper
+@inlined
 def remember(ring, heads, seen, identity, value, offset):  # type: ignore[no-untyped-def]
     """Enter a valid record; the oldest of a full window leaves."""
     bucket = bucket_of(heads, identity)

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from schemas.avro_decode import BYTES
 from schemas.columns import Bytes, Longs
-from schemas.kernels import helper, kernel
+from schemas.kernels import helper, inlined, kernel
+from schemas.memory import load64
 from schemas.siphash import sip64
 
 from .priority import HABIT
@@ -37,13 +38,27 @@ ROWS, USED, UNREGISTERED, TOUCHED = 0, 1, 2, 3
 """Places in `StateTable.meta`: rows, bytes of keys, rows not registered, rows touched in this step."""
 
 
-@helper
+@inlined
 def key_hash(buf, start, length):  # type: ignore[no-untyped-def]
     """SipHash of a key, as a uint64."""
     return sip64(buf, start, length, U(K0), U(K1))
 
 
-@helper
+@inlined
+def same(a, p, b, q, length):  # type: ignore[no-untyped-def]
+    """Whether `length` bytes of `a` from `p` and of `b` from `q` are equal."""
+    differs = U(0)
+    if length < 8:
+        for k in range(length):
+            differs |= U(a[p + k] ^ b[q + k])
+        return differs == U(0)
+    for k in range(0, length - 8, 8):
+        differs |= load64(a, p + k) ^ load64(b, q + k)
+    differs |= load64(a, p + length - 8) ^ load64(b, q + length - 8)
+    return differs == U(0)
+
+
+@inlined
 def find(slots, ends, arena, h, buf, start, length):  # type: ignore[no-untyped-def]
     """Row of the key with hash `h`, or -1."""
     mask = U(len(slots) - 1)
@@ -53,12 +68,8 @@ def find(slots, ends, arena, h, buf, start, length):  # type: ignore[no-untyped-
         if slots[at] >> U(32) == tag:
             row = np.int64(slots[at] & U(0xFFFFFFFF)) - 1
             begin = ends[row]
-            if ends[row + 1] - begin == length:
-                same = True
-                for k in range(length):
-                    same &= arena[begin + k] == buf[start + k]
-                if same:
-                    return row
+            if ends[row + 1] - begin == length and same(arena, begin, buf, start, length):
+                return row
         at = (at + U(1)) & mask
     return np.int64(-1)
 
@@ -88,7 +99,7 @@ def add(slots, ends, arena, meta, h, buf, start, length):  # type: ignore[no-unt
     return row
 
 
-@helper
+@inlined
 def full(ends, arena, meta):  # type: ignore[no-untyped-def]
     """True when a key might find no room: the table must grow first."""
     return meta[ROWS] + 2 > len(ends) or meta[USED] + MAX_KEY > len(arena)

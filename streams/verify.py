@@ -8,7 +8,7 @@ and the values written? And is every record there exactly once: in a pool, among
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
@@ -21,6 +21,7 @@ from schemas.topics import TOPICS
 
 from .audit import NO_HASH, OutputsHash, RecordsHash
 from .dead_letters import TOPIC as LETTERS
+from .intake import part_of
 from .journal import JOURNAL, STEP, Entry, columns, entries
 from .outputs import POOLS
 
@@ -124,13 +125,7 @@ def _between(batches: Sequence[ColumnBatch], first: int, until: int) -> Iterator
     for batch in batches:
         if batch.next > first and batch.start < until:
             cut = slice(*np.searchsorted(batch.off, (first, until)).tolist())
-            yield replace(
-                batch,
-                start=first,
-                next=until,
-                refused=[whole for whole in batch.refused if first <= whole.first < until],
-                **{name: getattr(batch, name)[cut] for name in ("off", "ts", "ks", "kl", "vs", "vl", "hs", "hl")},
-            )
+            yield part_of(batch, cut, first, until)
 
 
 @dataclass(slots=True)

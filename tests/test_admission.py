@@ -15,7 +15,7 @@ from schemas.murmur import partition_of
 from schemas.reasons import Reason
 from schemas.wire import encode
 from streams import admission, repeats
-from streams.intake import Source
+from streams.intake import Room, Source
 from streams.pipeline import Lane
 from streams.policy import Policy
 from streams.repeats import Window
@@ -247,7 +247,7 @@ def test_the_compiled_loops_are_the_plain_ones(records: list[Record]) -> None:
         (admission.digest, admission.check, admission.admit),
         (admission.digest.py_func, admission.check.py_func, admission.admit.py_func),
     ):
-        done, table, window = source.decode(batch, IDS), StateTable(), Window(4)
+        done, table, window = source.decode(source.resolve(batch, IDS), Room()), StateTable(), Window(4)
         m = done.frame.matrix
         hashes = digest(batch.buf, batch.ks, batch.kl, batch.vs, batch.vl, m, source.spans, done.error)
         check(

@@ -44,9 +44,9 @@ def plain_records_hash(log: Sequence[tuple[bytes | None, bytes | None, int]], st
     """`records_hash` as the module's docstring says it."""
     found = hashlib.sha256()
     for offset, (key, value, ts) in enumerate(log, start):
-        found.update(struct.pack(">qq", offset, ts))
+        found.update(struct.pack("<qq", offset, ts))
         for part in (key, value):
-            found.update(struct.pack(">i", -1) if part is None else struct.pack(">i", len(part)) + part)
+            found.update(struct.pack("<i", -1) if part is None else struct.pack("<i", len(part)) + part)
     return found.digest()
 
 
@@ -78,8 +78,8 @@ def test_a_refused_batch_counts_as_one_record_at_its_first_offset() -> None:
 
 
 def plain_part(offset: int, ts: int, key: bytes | None, value: bytes) -> bytes:
-    key_part = struct.pack(">i", -1) if key is None else struct.pack(">i", len(key)) + key
-    return struct.pack(">qq", offset, ts) + key_part + struct.pack(">i", len(value)) + value
+    key_part = struct.pack("<i", -1) if key is None else struct.pack("<i", len(key)) + key
+    return struct.pack("<qq", offset, ts) + key_part + struct.pack("<i", len(value)) + value
 
 
 @settings(max_examples=60, deadline=None)
@@ -89,9 +89,9 @@ def test_the_hash_of_outputs_is_the_same_for_writer_and_reader(values: list[tupl
     for key, value in values:
         body.append(key, value, 5, [("traceparent", b"t")])
     name = b"priority.normal"
-    plain = hashlib.sha256(struct.pack(">i", len(name)) + name + struct.pack(">q", len(values)))
+    plain = hashlib.sha256(struct.pack("<i", len(name)) + name + struct.pack("<q", len(values)))
     for _, value in values:
-        plain.update(struct.pack(">i", len(value)) + value)
+        plain.update(struct.pack("<i", len(value)) + value)
     written, seen = OutputsHash(), OutputsHash()
     written.add(name.decode(), [body])
     (batch,) = read(frame_batch(body), topic=name.decode(), partition=0, start=0)

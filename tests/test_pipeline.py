@@ -266,6 +266,8 @@ def test_the_journal_names_what_was_read_and_by_which_schemas() -> None:
         ("agentanchor", 0, 1, 1, []),
     ]
     assert len(said["schemas"]) == 2
+    assert said["window_oldest"] == []
+    said = journal(subject.step([batch_of(KAIZEN, 0, 2, [event(event_id="b")])]))
     assert said["window_oldest"] == [{"source": "kaizen", "offset": 0}, {"source": "agentanchor", "offset": 0}]
 
 
