@@ -33,7 +33,8 @@ class Deciders:
 
     def __call__(self, partition: int, partitions: int) -> Decider:
         """A lane without state."""
-        lane = _Follower(self, partition, partitions, policy=self.policy, ids=self._ids, build=self._build)
+        made_of = {"policy": self.policy, "ids": self._ids, "build": self._build}
+        lane = _Follower(self, partition, partitions, **made_of, reuse=True)  # a commit ends before the next step
         lane.trace = _measured
         return lane
 
