@@ -82,8 +82,6 @@ def fill_tiny(rig: Rig, prefix: str, found: Iterator[Packed], records: int) -> i
     producer = Producer({
         **settings.confluent(), "enable.idempotence": True, "batch.num.messages": records, "linger.ms": 1000,
         "batch.size": 1_000_000, "queue.buffering.max.messages": 1_000_000, "log_level": 2,
-        # A broker takes one record batch of a partition in a request: one record makes a request of twelve.
-        "stick.partitioning.linger.ms": 0,
     })  # fmt: skip
     events = 0
     for packed in found:
