@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 
 from agents.demo.observer import Observer
 from agents.demo.plan import Plan
-from agents.demo.processes import Child, until_ready
+from agents.demo.processes import Child, ProcessFailed, until_ready
 from agents.demo.publisher import Orders
 
 from .figures import Result, Target, table
@@ -25,6 +26,8 @@ from .rig import PARTITIONS, Rig
 WARM = 5.0
 """Seconds left out at the beginning."""
 MOST_MS = 50.0
+PATIENCE = 30.0
+"""Seconds that what was published may take to come out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,7 @@ async def _at(rig: Rig, rate: float, sizes: Sizes) -> dict[str, float]:
     try:
         async with rig.worker(prefix) as (worker, port):
             await until_ready(worker, port)
-            await _publish(rig, prefix, rate, sizes, observer)
+            await _beside(watching, _publish(rig, prefix, rate, sizes, observer, worker))
     finally:
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
@@ -69,7 +72,7 @@ async def _at(rig: Rig, rate: float, sizes: Sizes) -> dict[str, float]:
     return _figures(observer)
 
 
-async def _publish(rig: Rig, prefix: str, rate: float, sizes: Sizes, observer: Observer) -> None:
+async def _publish(rig: Rig, prefix: str, rate: float, sizes: Sizes, observer: Observer, worker: Child) -> None:
     """Publish for the whole time and wait for what was published; latencies of the first seconds are forgotten."""
     plan = Plan(
         seconds=WARM + sizes.seconds, rate=rate, agents=sizes.agents, repeats=0, poison=0, partitions=PARTITIONS
@@ -83,9 +86,29 @@ async def _publish(rig: Rig, prefix: str, rate: float, sizes: Sizes, observer: O
         forgetting = asyncio.create_task(_forget(observer))
         last = await _last_word(publisher)
         await forgetting
-        async with asyncio.timeout(30):
-            while observer.observations.decided < last["published"]:
+        await _all_out(observer, last["published"], worker)
+
+
+async def _beside(watching: asyncio.Task[None], work: Coroutine[Any, Any, None]) -> None:
+    """Do `work`; raises what ends `watching`, which should not end."""
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.wait({watching, task}, return_when=asyncio.FIRST_COMPLETED)
+        (watching if watching.done() else task).result()
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def _all_out(observer: Observer, published: int, worker: Child) -> None:
+    """Until everything published was seen; ProcessFailed when that takes too long."""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while observer.observations.decided < published:
                 await asyncio.sleep(0.05)
+    except TimeoutError:
+        seen = observer.observations.decided
+        raise ProcessFailed(f"{seen:,} of {published:,} events came out (log: {worker.log})") from None
 
 
 async def _forget(observer: Observer) -> None:
