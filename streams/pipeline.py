@@ -111,7 +111,8 @@ class Lane:
         self._codec = StateCodec(ids)
         self._out, self._room, self._changes = Outbox(), Room(), Room()
         self._reuse = reuse
-        self._moment = 0
+        self._moment = -1
+        """The latest decision time, ms; -1: ask the rows."""
         self._govern(policy)
 
     @property
@@ -136,8 +137,7 @@ class Lane:
         """
         for _, piece in pieces(batch, PIECE):
             self.position = self._codec.read(piece, self.table) or self.position
-        self.table.recount()
-        self._moment = int(self.table.trust["last"][: self.rows].max(initial=0))
+        self._moment = -1
 
     def remember(self, batch: ColumnBatch, left_out: Longs) -> None:
         """Fill the window of repeats from records of a source decided before, those at the offsets `left_out` (the
@@ -191,6 +191,8 @@ class Lane:
     def _time_of(self, batches: Sequence[ColumnBatch], tick: int | None) -> int:
         """Time of what has no decision time of its own: the latest that state, records and tick know, in ms."""
         first, last = self._times
+        if self._moment < 0:
+            self._moment = int(self.table.trust["last"][: self.rows].max(initial=0))
         known = [self._moment, tick or 0]
         for batch in batches:
             latest = int(batch.ts.max(initial=0))

@@ -216,20 +216,24 @@ class StateCodec:
         ever wrote.
         """
         positions = np.flatnonzero(batch.kl == 1)
-        agents = np.flatnonzero(batch.kl > 1)
+        agents = np.flatnonzero(batch.kl != 1)
         frame = self._decoded(batch, agents)
         rows = table.rows_of(batch.buf, batch.ks, batch.kl)
+        strange = agents[rows[agents] < 0]
+        if len(strange):
+            raise _damaged(batch, int(strange[0]))
         columns = np.ascontiguousarray(frame.matrix[self._columns])
         damaged = load(table.trust, table.limit, table.habit, rows, frame.buf, columns)
         if damaged >= 0:
             raise _damaged(batch, damaged)
+        table.recount(rows[agents])
         return self._position(batch, int(positions[-1])) if len(positions) else None
 
     def _decoded(self, batch: ColumnBatch, agents: Longs) -> Frame:
         error: Longs = np.zeros(batch.n, np.int64)
         schema_ids = frame_ids(batch.buf, batch.vs, batch.vl, error)
         frame = self._layout.frame(batch.n, batch.buf)
-        for number in np.unique(schema_ids[agents]):
+        for number in np.unique(schema_ids[agents[error[agents] == 0]]):
             select = agents[schema_ids[agents] == number]
             decode(self._plan(batch, int(number)), batch.buf, batch.vs, batch.vl, select, frame, error)
         bad = agents[error[agents] != 0]
@@ -239,7 +243,7 @@ class StateCodec:
 
     def _plan(self, batch: ColumnBatch, number: int) -> Plan:
         if number not in self._plans:
-            writer = self._ids.writer_schema(number) if number >= 0 else None
+            writer = self._ids.writer_schema(number)
             if writer is None:
                 raise FormatError(
                     f"{batch.topic}[{batch.partition}]: rows have schema id {number}, which nobody knows. Was the "

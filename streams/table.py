@@ -187,11 +187,10 @@ class StateTable:
         if int(self.meta[USED]) + MAX_KEY > len(self.arena):
             self.arena = _doubled(self.arena, 2 * len(self.arena))
 
-    def recount(self) -> None:
-        """Take `registered` and its count from the trust rows, after they were loaded from elsewhere."""
-        rows = self.rows
-        self.registered[:rows] = (self.trust["flags"][:rows] & REGISTERED) != 0
-        self.meta[UNREGISTERED] = rows - int(np.count_nonzero(self.registered[:rows]))
+    def recount(self, loaded: Longs) -> None:
+        """Take note of who is registered among the rows `loaded`, after they were loaded from elsewhere."""
+        self.registered[loaded] = (self.trust["flags"][loaded] & REGISTERED) != 0
+        self.meta[UNREGISTERED] = self.rows - int(np.count_nonzero(self.registered[: self.rows]))
 
     def take_touched(self) -> Longs:
         """Rows touched since the last call, in the order of their first event; forgets them."""

@@ -12,6 +12,7 @@ import pytest
 
 from schemas.catalog import LocalIds, RegistryUnreachable, Schema
 from schemas.columns import ColumnBatch, RefusedBatch
+from schemas.errors import FormatError
 from schemas.recordbatch import read
 from schemas.recordbatch_write import RecordsBody, frame_batch
 from schemas.topics import POSITION_KEY, topic
@@ -124,6 +125,14 @@ def test_only_the_last_version_of_a_row_counts() -> None:
     order = [restored.table.row(subject.table.key(row)) for row in range(subject.rows)]
     for name in ("trust", "limit", "habit"):
         assert np.array_equal(getattr(subject.table, name)[: subject.rows], getattr(restored.table, name)[order])
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [(b"acme/bot", b"garbage"), (b"acme/bot", None), (None, b"x"), (b"ab", b"x"), (b"\xfe", b"x")]
+)
+def test_what_no_lane_wrote_is_no_state(key: bytes | None, value: bytes | None) -> None:
+    with pytest.raises(FormatError, match=r"agent\.state\[0\]: the record at offset 0 is no row"):
+        lane().restore(batch_of("agent.state", 0, 0, [Record("", NOW, key, value)]))
 
 
 def test_every_record_is_decided_a_repeat_or_a_dead_letter() -> None:

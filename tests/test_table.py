@@ -77,7 +77,7 @@ def test_the_registered_are_counted_from_the_rows() -> None:
     subject.rows_of(*spans([b"acme/a", b"acme/b", b"acme/c"]))
     assert subject.unregistered == 3
     subject.trust["flags"][1] = REGISTERED
-    subject.recount()
+    subject.recount(np.arange(3))
     assert subject.unregistered == 2
     assert subject.registered[:3].tolist() == [0, 1, 0]
 
