@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from agents.cli.demo import _rate
+from agents.cli.main import run
 from agents.demo.observations import OBSERVED, POOLS, Observations
 from agents.demo.plan import Plan, SourceUnknown
 from agents.demo.publisher import Told
@@ -28,6 +29,7 @@ from agents.demo.pulse import Pulse, Rates
 from agents.demo.report import Account, Latency
 from agents.demo.tally import Conservation, Tally
 from agents.demo.view import line, screen
+from connectors.admin import TopicAdmin
 from connectors.traffic.batches import Packer
 from connectors.traffic.trace import TraceError
 from schemas.catalog import LocalIds
@@ -219,6 +221,11 @@ def test_a_missing_trace_is_named(tmp_path: Path) -> None:
         Plan(source=f"azure-llm:{tmp_path / 'none.csv'}").traffic()
 
 
+def test_a_source_that_cannot_be_read_is_told_before_anything_starts(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["demo", "--source", "tau-bench:nowhere.json"]) == 1
+    assert "nowhere.json" in capsys.readouterr().err
+
+
 # ---------------------------------------------------------------------- on a real Kafka
 
 
@@ -302,3 +309,14 @@ def test_ctrl_c_ends_a_demo_cleanly(kafka: str, prefix: str, tmp_path: Path) -> 
     report = json.loads(file.read_text())
     adds_up(report)
     assert report["interrupted"]
+
+
+@pytest.mark.kafka
+def test_a_prefix_with_topics_is_not_taken_over(kafka: str, prefix: str) -> None:
+    admin = TopicAdmin({"bootstrap.servers": kafka}, prefix)
+    admin.create(["audit.log"])
+    process = command(kafka, "--prefix", prefix)
+    said = finished(process)
+    assert process.returncode == 1, said
+    assert "already" in said
+    assert [standing.topic.name for standing in admin.describe()] == ["audit.log"]

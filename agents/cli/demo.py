@@ -67,12 +67,14 @@ def demo(
 
     Ends when everything published is decided and every record is accounted for. Exit status 1 when one is not.
     """
-    from agents.demo.plan import Plan
+    from agents.demo.plan import GENERATOR, Plan
 
     plan = Plan(
         seconds=seconds, rate=_rate(rate), agents=agents, source=source, seed=seed,
         repeats=repeats, poison=poison, partitions=partitions, compression=compression,
     )  # fmt: skip
+    if source != GENERATOR:
+        plan.traffic()  # what is wrong with the file is told before anything is started
     with _kafka(bootstrap, keep) as (address, version):
         from agents.settings import Settings
 
@@ -82,6 +84,8 @@ def demo(
         report.write(json_file)
     for line in report.lines():
         say(line)
+    if keep:
+        say(f"kept: look with `cognistream tail priority.urgent --prefix {settings.prefix}`")
     raise typer.Exit(0 if report.good else 1)
 
 
@@ -111,13 +115,19 @@ def _run(plan: Plan, settings: Settings, version: str, keep: bool) -> Report:
 
     from agents.demo.run import Demo
     from agents.demo.view import face
+    from connectors.admin import TopicAdmin
 
     _warm(settings)
-    try:
-        with face(Console()) as shown:
-            return asyncio.run(Demo(plan, settings, shown, version, settings.state / "demo" / settings.prefix).run())
-    finally:
-        _tidy(settings, keep)
+    with face(Console()) as shown:
+        demo = Demo(plan, settings, shown, version, settings.state / "demo" / settings.prefix)
+        try:
+            return asyncio.run(demo.run())
+        except asyncio.CancelledError:
+            raise typer.Exit(130) from None
+        finally:
+            if demo.made_topics and not keep:
+                shown.say("deleting the topics of the demo")
+                TopicAdmin(settings.confluent(), settings.prefix).remove()
 
 
 def _warm(settings: Settings) -> None:
@@ -131,13 +141,3 @@ def _warm(settings: Settings) -> None:
             settings.state,
             lambda done, total, name: report(f"compiling, the first time only: {done} of {total}, {name}"),
         )
-
-
-def _tidy(settings: Settings, keep: bool) -> None:
-    """Delete the topics of the demo, or tell where they are."""
-    if keep:
-        say(f"kept: look with `cognistream tail priority.urgent --prefix {settings.prefix}`")
-        return
-    from connectors.admin import TopicAdmin
-
-    TopicAdmin(settings.confluent(), settings.prefix).remove()

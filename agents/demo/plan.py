@@ -22,6 +22,7 @@ TASK_EVENTS = 4.0
 """Events of an invented task, about."""
 FASTEST = 250_000.0
 """Events a second that `max` is taken for when the pace of invented time is chosen."""
+GENERATOR = "generator"
 PROBES = 200.0
 """Events a second, about, that carry the moment of their publishing."""
 
@@ -40,7 +41,7 @@ class Plan(BaseModel):
     seconds: float = Field(default=30.0, gt=0)
     rate: float | None = Field(default=20_000.0, gt=0)
     agents: int = Field(default=1000, ge=1, le=1_000_000)
-    source: str = "generator"
+    source: str = GENERATOR
     seed: int = Field(default=1, ge=0)
     repeats: float = Field(default=REPEATS, ge=0, le=1)
     poison: float = Field(default=POISON, ge=0, le=1)
@@ -64,11 +65,11 @@ class Plan(BaseModel):
 
     def traffic(self) -> Traffic:
         """The events; reads the file of a trace. Raises `SourceUnknown` and `TraceError`."""
-        if self.source == "generator":
+        if self.source == GENERATOR:
             tasks = self.expected_rate * self.seconds / TASK_EVENTS
             return Generator(seed=self.seed, agents=self.agents, tasks_per_day=tasks / self.agents / DAYS)
         name, _, file = self.source.partition(":")
         if name not in _READERS or not file:
-            known = ", ".join(["generator", *(f"{one}:FILE" for one in _READERS)])
+            known = ", ".join([GENERATOR, *(f"{one}:FILE" for one in _READERS)])
             raise SourceUnknown(f"no source of events is called {self.source!r}; choose one of {known}")
         return _READERS[name](Path(file).expanduser())

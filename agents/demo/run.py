@@ -16,7 +16,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from agents.settings import Settings
 from connectors.admin import TopicAdmin
@@ -35,8 +35,13 @@ PATIENCE = 30.0
 """Seconds without any progress after which what has not come out is called lost."""
 PREPARED_WITHIN = 300.0
 """Seconds that the publisher may take to read or invent its fleet."""
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 WORKER = ("-m", "agents.cli", "worker")
 PUBLISHER = ("-m", "agents.demo.publisher")
+
+
+class PrefixTaken(CognistreamError):
+    """A prefix whose topics are not the demo's own."""
 
 
 class Face(Protocol):
@@ -59,16 +64,30 @@ class Demo:
     kafka_version: str
     logs: Path
     told: Told = field(default_factory=Told)
+    made_topics: bool = False
     interrupted: bool = False
     problem: str = ""
     _rates: Rates = field(default_factory=Rates)
     _phase: str = "starting"
+    _publisher: Child | None = None
 
     async def run(self) -> Report:
-        """The whole demo. Raises a CognistreamError when it could not even begin; later problems are in the report."""
-        started = time.monotonic()
-        admin = TopicAdmin(self.settings.confluent(), self.settings.prefix)
-        await asyncio.to_thread(admin.create, partitions=self.plan.partitions)
+        """The whole demo. Raises a CognistreamError when it could not even begin; later problems are in the report.
+
+        A signal ends it early, but well; one before anything is published, or a second one, cancels it.
+        """
+        task, loop = asyncio.current_task(), asyncio.get_running_loop()
+        assert task is not None  # noqa: S101  a coroutine runs in one
+        for number in SIGNALS:
+            loop.add_signal_handler(number, self._interrupt, task)
+        try:
+            return await self._run(time.monotonic())
+        finally:
+            for number in SIGNALS:
+                loop.remove_signal_handler(number)
+
+    async def _run(self, started: float) -> Report:
+        await asyncio.to_thread(self._make_topics)
         observer = Observer(self.settings, self.plan.partitions)
         await observer.start()
         try:
@@ -82,6 +101,15 @@ class Demo:
             return await self._account(observer, worker, started)
         finally:
             await observer.stop()
+
+    def _make_topics(self) -> None:
+        """Fresh ones: an account begins with nothing, and what the demo removes afterwards must be its own."""
+        prefix = self.settings.prefix
+        admin = TopicAdmin(self.settings.confluent(), prefix)
+        if not prefix or admin.describe():
+            raise PrefixTaken(f"there are topics under the prefix {prefix!r} already: give --prefix a new name")
+        admin.create(partitions=self.plan.partitions)
+        self.made_topics = True
 
     async def _start(self) -> tuple[Child, Child]:
         """The worker, ready, and the publisher, sending."""
@@ -100,6 +128,7 @@ class Demo:
         assert publisher.process.stdin is not None  # noqa: S101  it is piped
         publisher.process.stdin.write(orders.model_dump_json().encode())
         publisher.process.stdin.close()
+        self._publisher = publisher
         return worker, publisher
 
     def _environment(self, port: int) -> Mapping[str, str]:
@@ -114,8 +143,6 @@ class Demo:
 
     async def _watch(self, observer: Observer, worker: Child, publisher: Child) -> None:
         """Until everything published has come out, or cannot any more."""
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGINT, self._interrupt, publisher)
         watching = asyncio.create_task(observer.watch())
         listening = asyncio.create_task(self._listen(publisher))
         looking = asyncio.create_task(self._look(observer, worker))
@@ -128,20 +155,19 @@ class Demo:
         except CognistreamError as error:
             self.problem = str(error)
         finally:
-            loop.remove_signal_handler(signal.SIGINT)
             for task in (watching, listening, looking, drained):
                 task.cancel()
             await asyncio.gather(watching, listening, looking, drained, return_exceptions=True)
 
-    def _interrupt(self, publisher: Child) -> None:
-        """Ctrl-C: publish no more, then decide what was published; a second one gives that up."""
-        if self.interrupted:
-            self.problem = "interrupted twice: what was published was not waited for"
+    def _interrupt(self, task: asyncio.Task[Any]) -> None:
+        """Publish no more, then decide what was published; the second time leave at once."""
+        if self.interrupted or self._publisher is None:
+            task.cancel()
             return
         self.interrupted = True
         self.face.say("interrupted: deciding what was published (again: leave at once)")
-        if publisher.running:
-            publisher.process.send_signal(signal.SIGTERM)
+        if self._publisher.running:
+            self._publisher.process.send_signal(signal.SIGTERM)
 
     async def _listen(self, publisher: Child) -> None:
         """Follow what the publisher says until it ends."""
