@@ -73,32 +73,32 @@ def unload(trust, limit, habit, ends, arena, rows, m, aux):  # type: ignore[no-u
     for j in range(len(rows)):
         r = rows[j]
         t = trust[r]
-        m[0, j] = t.points
-        m[1, j] = t.told
-        m[2, j] = t.last
-        m[3, j] = t.since
-        m[4, j] = t.tier
-        m[5, j] = t.flags
-        m[6, j] = t.observability
-        m[7, j] = t.losses
-        m[8, j] = t.why
+        m[0, j] = t["points"]
+        m[1, j] = t["told"]
+        m[2, j] = t["last"]
+        m[3, j] = t["since"]
+        m[4, j] = t["tier"]
+        m[5, j] = t["flags"]
+        m[6, j] = t["observability"]
+        m[7, j] = t["losses"]
+        m[8, j] = t["why"]
         g = limit[r]
-        m[9, j] = g.tat_us
-        m[10, j] = g.violations
-        m[11, j] = g.opened
-        m[12, j] = g.throttled_until_us
-        m[13, j] = g.tier
+        m[9, j] = g["tat_us"]
+        m[10, j] = g["violations"]
+        m[11, j] = g["opened"]
+        m[12, j] = g["throttled_until_us"]
+        m[13, j] = g["tier"]
         h = habit[r]
-        m[14, j] = h.ref
+        m[14, j] = h["ref"]
         m[_FIRST_TEXT, j] = used
         p = used
-        if h.kept > 0:
-            p = varint.put(aux, p, h.kept)
-        for k in range(h.kept):
-            p = varint.put(aux, p, h.type[k])
-            p = varint.put(aux, p, h.weight[k])
-            p = varint.put(aux, p, h.ref - h.last[k])
-            p = varint.put(aux, p, h.mean[k])
+        if h["kept"] > 0:
+            p = varint.put(aux, p, h["kept"])
+        for k in range(h["kept"]):
+            p = varint.put(aux, p, h["type"][k])
+            p = varint.put(aux, p, h["weight"][k])
+            p = varint.put(aux, p, h["ref"] - h["last"][k])
+            p = varint.put(aux, p, h["mean"][k])
         aux[p] = 0
         used = p + 1
         m[_FIRST_TEXT + 1, j] = used - m[_FIRST_TEXT, j]
@@ -111,7 +111,7 @@ def unload(trust, limit, habit, ends, arena, rows, m, aux):  # type: ignore[no-u
         m[_FIRST_TEXT + 5, j] = slash - ends[r]
         m[_FIRST_TEXT + 6, j] = slash + 1
         m[_FIRST_TEXT + 7, j] = ends[r + 1] - slash - 1
-        m[_STATUS, j] = status_of(t.flags)
+        m[_STATUS, j] = status_of(t["flags"])
     return used
 
 
@@ -124,23 +124,23 @@ def load(trust, limit, habit, rows, buf, m):  # type: ignore[no-untyped-def]
         if rows[j] < 0:
             continue
         t = trust[rows[j]]
-        t.points = m[0, j]
-        t.told = m[1, j]
-        t.last = m[2, j]
-        t.since = m[3, j]
-        t.tier = m[4, j]
-        t.flags = m[5, j]
-        t.observability = m[6, j]
-        t.losses = m[7, j]
-        t.why = m[8, j]
+        t["points"] = m[0, j]
+        t["told"] = m[1, j]
+        t["last"] = m[2, j]
+        t["since"] = m[3, j]
+        t["tier"] = m[4, j]
+        t["flags"] = m[5, j]
+        t["observability"] = m[6, j]
+        t["losses"] = m[7, j]
+        t["why"] = m[8, j]
         g = limit[rows[j]]
-        g.tat_us = m[9, j]
-        g.violations = m[10, j]
-        g.opened = m[11, j]
-        g.throttled_until_us = m[12, j]
-        g.tier = m[13, j]
+        g["tat_us"] = m[9, j]
+        g["violations"] = m[10, j]
+        g["opened"] = m[11, j]
+        g["throttled_until_us"] = m[12, j]
+        g["tier"] = m[13, j]
         h = habit[rows[j]]
-        h.ref = m[14, j]
+        h["ref"] = m[14, j]
         p = m[15, j]
         end = p + m[16, j]
         kept = 0
@@ -156,12 +156,12 @@ def load(trust, limit, habit, rows, buf, m):  # type: ignore[no-untyped-def]
                 weight, p = varint.get(buf, p, end)
                 since, p = varint.get(buf, p, end)
                 mean, p = varint.get(buf, p, end)
-                h.type[kept] = kind
-                h.weight[kept] = weight
-                h.last[kept] = h.ref - since
-                h.mean[kept] = mean
+                h["type"][kept] = kind
+                h["weight"][kept] = weight
+                h["last"][kept] = h["ref"] - since
+                h["mean"][kept] = mean
                 kept += 1
-        h.kept = kept
+        h["kept"] = kept
     return -1
 
 

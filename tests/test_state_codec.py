@@ -1,0 +1,168 @@
+"""What a lane writes of its rows is what it reads back, and what others read of an agent's trust."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas.columns import ColumnBatch
+from schemas.recordbatch import read
+from schemas.recordbatch_write import frame_batch
+from schemas.wire import decode, encode
+from streams import outputs, repeats, state_codec
+from streams.outputs import Outbox
+from streams.priority import KEPT_TYPES
+from streams.repeats import Window
+from streams.state_codec import LEVELS, STATE, Position, StateCodec
+from streams.table import StateTable
+
+from .lanes import IDS, Record, batch_of
+from .test_admission import KAIZEN, event
+from .test_table import spans
+
+longs = st.integers(-(2**62), 2**62)
+times = st.integers(0, 2**42)
+habits = st.lists(
+    st.tuples(st.integers(0, 32), st.integers(0, 2**38), times, times),
+    max_size=KEPT_TYPES,
+    unique_by=lambda habit: habit[0],
+)
+
+
+@st.composite
+def rows(draw: st.DrawFn) -> dict[str, Any]:
+    """Everything that a row may say."""
+    return {
+        "trust": {
+            "last": draw(times), "since": draw(times), "losses": -draw(times),
+            "points": draw(st.integers(0, 1_000_000)), "told": draw(st.integers(0, 1_000_000)),
+            "tier": draw(st.integers(0, 5)), "observability": draw(st.integers(0, 4)), "flags": draw(st.integers(0, 7)),
+            "why": draw(st.integers(0, 35)),
+        },
+        "limit": {
+            "tat_us": draw(longs), "throttled_until_us": draw(longs), "opened": draw(times),
+            "violations": draw(st.integers(0, 2**31 - 1)), "tier": draw(st.integers(0, 5)),
+        },
+        "ref": draw(times),
+        "habits": draw(habits),
+    }  # fmt: skip
+
+
+def table_of(said: list[dict[str, Any]]) -> StateTable:
+    """A table with a row per item."""
+    table = StateTable(room=2)
+    table.rows_of(*spans([f"acme/agent/{number}".encode() for number in range(len(said))]))
+    for number, row in enumerate(said):
+        for stage in ("trust", "limit"):
+            for name, value in row[stage].items():
+                getattr(table, stage)[number][name] = value
+        habit = table.habit[number]
+        habit["ref"], habit["kept"] = row["ref"], len(row["habits"])
+        for slot, values in enumerate(row["habits"]):
+            for name, value in zip(("type", "weight", "last", "mean"), values, strict=True):
+                habit[name][slot] = value
+    return table
+
+
+def written(table: StateTable, name: str) -> list[ColumnBatch]:
+    """What the codec writes of all rows to a topic, as it is read back."""
+    out = Outbox()
+    StateCodec(IDS).write(out, table, np.arange(table.rows))
+    return [part for body in out.bodies[name] for part in read(frame_batch(body), topic=name, partition=0, start=0)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(rows(), min_size=1, max_size=5))
+def test_rows_come_back_as_they_were(said: list[dict[str, Any]]) -> None:
+    table, again = table_of(said), StateTable()
+    for batch in written(table, STATE):
+        assert StateCodec(IDS).read(batch, again) is None
+    assert [again.key(row) for row in range(again.rows)] == [table.key(row) for row in range(table.rows)]
+    for name in ("trust", "limit", "habit"):
+        assert np.array_equal(getattr(again, name)[: table.rows], getattr(table, name)[: table.rows])
+    assert again.unregistered == sum(not row["trust"]["flags"] & 1 for row in said)
+
+
+@settings(max_examples=40, deadline=None)
+@given(rows())
+def test_levels_say_what_the_row_says(said: dict[str, Any]) -> None:
+    (batch,) = written(table_of([said]), LEVELS)
+    level, trust = decode(batch.value(0), IDS)[1], said["trust"]
+    assert batch.key(0) == b"acme/agent/0"
+    assert (level["tenant_id"], level["agent_id"]) == ("acme", "agent/0")
+    assert (level["points"], level["last_activity"], level["since"]) == (trust["points"], trust["last"], trust["since"])
+    assert level["tier"] == f"T{trust['tier']}"
+    status = ["active", "unregistered", "suspended", "retired"]
+    flags = trust["flags"]
+    assert level["status"] == status[3 if flags & 4 else 2 if flags & 2 else 0 if flags & 1 else 1]
+
+
+def test_a_row_at_its_largest_stays_within_256_bytes_beside_its_key() -> None:
+    big = {
+        "trust": {"last": 2**42, "since": 2**42, "losses": -(2**40), "points": 10**6, "told": 10**6, "why": 35},
+        "limit": {"tat_us": 2**52, "throttled_until_us": 2**52, "opened": 2**42, "violations": 2**20},
+        "ref": 2**42,
+        "habits": [(32, 2**38, 2**42 - 2**36, 2**36)] * KEPT_TYPES,
+    }
+    (batch,) = written(table_of([big]), STATE)
+    assert batch.vl[0] <= 256
+
+
+def test_the_position_comes_back_and_the_newest_counts() -> None:
+    older, newer = (
+        Position({"kaizen": next_}, entry, bytes([entry]) * 32, "p-1", "b") for next_, entry in ((3, 1), (9, 2))
+    )
+    records = [Record("", 1, b"\xff", encode(STATE, position.as_value(), IDS)) for position in (older, newer)]
+    assert StateCodec(IDS).read(batch_of(STATE, 0, 0, records), StateTable()) == newer
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(rows(), min_size=1, max_size=4))
+def test_the_compiled_loops_are_the_plain_ones(said: list[dict[str, Any]]) -> None:
+    table, found = table_of(said), []
+    n = table.rows
+    for unload, load in (
+        (state_codec.unload, state_codec.load),
+        (state_codec.unload.py_func, state_codec.load.py_func),
+    ):
+        m, aux, again = np.zeros((40, n), np.int64), np.zeros(n * state_codec.HABIT_BYTES, np.uint8), table_of(said)
+        used = unload(table.trust, table.limit, table.habit, table.ends, table.arena, np.arange(n), m, aux)
+        for stage in (again.trust, again.limit, again.habit):
+            stage[:] = np.zeros(1, stage.dtype)
+        columns = np.ascontiguousarray(m[[*range(15), 15, 16]])
+        assert load(again.trust, again.limit, again.habit, np.arange(n), aux, columns) == -1
+        found.append((m.tobytes(), aux[:used].tobytes(), again.trust.tobytes(), again.habit.tobytes()))
+    assert found[0] == found[1]
+    assert found[0][2] == table.trust.tobytes()
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.integers(-2, 3), st.integers(0, 2), st.booleans(), st.integers(0, 4)), max_size=30))
+def test_events_are_sorted_out_as_the_plain_loop_does(events: list[tuple[int, int, bool, int]]) -> None:
+    columns = [np.array(column, np.int64) for column in zip(*events, strict=True)] or [np.zeros(0, np.int64)] * 4
+    found = []
+    for kernel in (outputs.sort_out, outputs.sort_out.py_func):
+        groups, counts = np.zeros((5, len(events)), np.int64), np.zeros(5, np.int64)
+        kernel(*columns, groups, counts)
+        found.append([group[:count].tolist() for group, count in zip(groups, counts.tolist(), strict=True)])
+    assert found[0] == found[1]
+    assert sorted(found[0][0] + found[0][1] + found[0][2]) == [i for i, (row, *_) in enumerate(events) if row >= 0]
+
+
+def test_the_window_is_filled_again_as_the_plain_loop_does() -> None:
+    batch = batch_of(KAIZEN, 0, 0, [event(event_id=f"e{number}") for number in range(6)])
+    m = np.zeros((4, 6), np.int64)
+    m[2], m[3] = batch.vs, 9
+    found = []
+    for kernel in (repeats.refill, repeats.refill.py_func):
+        window, error = Window(4), np.array([0, 0, 7, 0, 0, 0])
+        kernel(
+            batch.buf, batch.off, batch.ks, batch.kl, batch.vs, batch.vl, m, np.array([0, 0, 2]), error, window.ring,
+            window.heads, window.seen,
+        )  # fmt: skip
+        found.append((window.ring.tobytes(), window.heads.tobytes(), window.oldest))
+    assert found[0] == found[1]
+    assert found[0][2] == 1
