@@ -123,6 +123,7 @@ async def _last_word(publisher: Child) -> dict[str, Any]:
     told: dict[str, Any] = {}
     async for line in publisher.process.stdout:
         told = json.loads(line)
+    await publisher.process.wait()
     if not told.get("done") or told["error"]:
         raise publisher.failure()
     return told

@@ -23,7 +23,7 @@ from .filling import RollCall, fill, packs
 from .raw import RawBatch, capture, captured
 from .rig import Rig
 
-EVENTS_PER_AGENT = 5
+EVENTS_PER_AGENT = 6
 STATE = "agent.state"
 SETTLE = 3.0
 """Seconds of idling before memory is looked at."""

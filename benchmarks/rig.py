@@ -75,7 +75,8 @@ class Rig:
         settings = {"min.compaction.lag.ms": _FOREVER_MS, "max.compaction.lag.ms": _FOREVER_MS}
         entries = [ConfigEntry(k, v, incremental_operation=AlterConfigOpType.SET) for k, v in settings.items()]
         topic = ConfigResource(ResourceType.TOPIC, self.settings(prefix).topic(name), incremental_configs=entries)
-        _wait(AdminClient({**self.settings(prefix).confluent()}).incremental_alter_configs([topic]))
+        client = AdminClient({**self.settings(prefix).confluent()})
+        _wait(client.incremental_alter_configs([topic]))
 
     def environment(self, prefix: str, port: int = 0, codec: Compression = "none") -> dict[str, str]:
         """What a child process of ours must know."""
