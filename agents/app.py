@@ -43,6 +43,7 @@ def _faust(settings: Settings) -> dict[str, Any]:
         "broker_credentials": _credentials(settings),
         "store": "memory://",
         "web_enabled": False,
+        "table_standby_replicas": settings.standbys,
         "topic_allow_declare": False,
         "topic_disable_leader": True,
         "consumer_auto_offset_reset": "earliest",  # recovery of an empty changelog waits for ever with another

@@ -64,6 +64,9 @@ class Settings(BaseModel):
         "COGNISTREAM_LANE_BYTES", 16 << 20, "Bytes that may wait in a lane before fetching pauses", ge=1 << 16
     )
     fetch_bytes: int = _variable("COGNISTREAM_FETCH_BYTES", 4 << 20, "Bytes of one partition in a fetch", ge=1 << 16)
+    standbys: int = _variable(
+        "COGNISTREAM_STANDBYS", 0, "Other workers that keep a warm copy of a partition's state", ge=0, le=8
+    )
     tick_seconds: float = _variable("COGNISTREAM_TICK_SECONDS", 5.0, "Seconds between ticks of an idle lane", gt=0)
 
     @model_validator(mode="before")

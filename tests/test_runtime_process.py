@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -38,13 +38,14 @@ def topics(settings: Settings) -> None:
 
 
 @pytest.fixture(autouse=True)
-def started() -> Iterator[None]:
+async def started() -> AsyncIterator[None]:
     """No worker outlives its test."""
     _STARTED.clear()
     yield
     for worker in _STARTED:
         if worker.returncode is None:
             worker.kill()
+            await worker.communicate()
 
 
 async def start(settings: Settings) -> Process:
@@ -128,6 +129,23 @@ async def test_a_worker_that_is_killed_under_load_loses_and_repeats_nothing(sett
     last.send_signal(signal.SIGTERM)
     assert (await end(last))[0] == 0
     assert_counted_once(found, 300)
+
+
+@pytest.mark.usefixtures("topics")
+async def test_a_worker_that_slept_through_its_replacement_spoils_nothing(settings: Settings) -> None:
+    sleeper = await start(settings)
+    await deciding(sleeper)
+    publishing = asyncio.create_task(publish(settings, events(100)))
+    sleeper.send_signal(signal.SIGSTOP)
+    await publishing
+    successor = await start(settings)
+    await deciding(successor)
+    await committed(settings, OUTPUT, 100 * PARTITIONS * len(SOURCES))
+    publishing = asyncio.create_task(publish(settings, events(100)))
+    sleeper.send_signal(signal.SIGCONT)
+    await publishing
+    found = await committed(settings, OUTPUT, 200 * PARTITIONS * len(SOURCES))
+    assert_counted_once(found, 200)
 
 
 async def test_a_worker_stops_within_five_seconds_when_its_broker_is_gone(

@@ -110,7 +110,9 @@ async def test_a_stop_commits_offsets_and_leaves_the_group(settings: Settings) -
     assert told == {(settings.topic(name), partition): 10 for name in SOURCES for partition in range(PARTITIONS)}
 
 
-async def test_two_workers_share_and_hand_over_their_partitions(settings: Settings) -> None:
+@pytest.mark.parametrize("standbys", [0, 1])
+async def test_two_workers_share_and_hand_over_their_partitions(settings: Settings, standbys: int) -> None:
+    settings = settings.model_copy(update={"standbys": standbys})
     async with running(settings) as first:
         await publish(settings, events(30))
         async with running(settings) as second:
@@ -120,6 +122,7 @@ async def test_two_workers_share_and_hand_over_their_partitions(settings: Settin
                     await asyncio.sleep(0.05)
             await publish(settings, events(30))
             await committed(settings, OUTPUT, 540)
+            assert {len(w.app.table.states) for w in (first, second)} == {1 + standbys}
         await publish(settings, events(30))
         found = await committed(settings, OUTPUT, 720)
     assert_counted_once(found, 120)

@@ -23,7 +23,7 @@ from schemas.recordbatch import Limits
 from schemas.topics import SOURCE_TOPICS
 from streams.pipeline import Effects
 
-from .commit import STATE, Commit
+from .commit import STATE, Commit, CommitFailed, Fenced
 from .consumer import ColumnConsumer, ColumnTransport
 from .counting import Counting
 from .decider import DeciderFactory
@@ -127,6 +127,13 @@ class ColumnApp(faust.App):
             return
         lane.put(batch)
 
+    def forget(self) -> None:
+        """The partitions go to others, or come again from the start: nothing is known of them."""
+        self._durable.clear()
+        for partition in self.broken:
+            self.counting.paused(partition, "crc", False)
+        self.broken.clear()
+
     def stepped(self, lane: LaneTask, batches: list[ColumnBatch], effects: Effects, times: StepTimes) -> None:
         """A lane has committed a step."""
         for name, offset in effects.positions.items():
@@ -190,11 +197,16 @@ class ColumnApp(faust.App):
     # ------------------------------------------------------------------ failures
 
     def lane_failed(self, lane: LaneTask, error: BaseException) -> None:
-        """Memory is ahead of what is durable: never use it again, and end the worker."""
+        """Memory is ahead of what is durable: never use it again, and end the worker.
+
+        One that was fenced while its partitions are taken anyway goes on: it recovers those that it is given.
+        """
         log.error("partition %d stops", lane.partition, exc_info=error)
         self.table.states.pop(lane.partition, None)
-        self.counting.failed()
-        self.fail(error)
+        if isinstance(error, Fenced | CommitFailed):
+            self.counting.aborted()
+        if not (isinstance(error, Fenced) and self.rebalancing):
+            self.fail(error)
 
     def fail(self, error: BaseException) -> None:
         """End the worker because of `error`; the first one is told."""
@@ -211,4 +223,4 @@ class ColumnApp(faust.App):
         """Bytes of a partition stay damaged: it is read no further, the others go on."""
         self.broken[partition] = str(error)
         self.counting.paused(partition, "crc", True)
-        log.error("partition %d of %s is paused: %s. Look at the broker's disk and replicas.", partition, topic, error)
+        log.error("partition %d of %s is read no further, the others go on: %s", partition, topic, error)

@@ -11,7 +11,7 @@
    lane stops, memory is dropped, and the next owner begins at step 1.
 5. **Send.** All record batches of the step go out in one transaction: outputs, dead letters, journal, changed rows, and
    the position last. All must be acknowledged. Survives: a refused or lost batch; the transaction is aborted and the
-   lane stops as in 4. A broker that is away is waited for.
+   lane stops as in 4. A broker that is away is waited for, up to the time that a transaction may stay open.
 6. **Commit.** `EndTxn`: the step is now true for every reader, position included, or not at all. Survives: a death on
    either side of it; the position in the state says which side it was.
 7. **Tell.** The lane takes note of the durable position. Group offsets are committed from it, about every second.
@@ -29,7 +29,7 @@ from schemas.errors import CognistreamError
 from schemas.topics import full_name
 from streams.pipeline import Effects
 
-from .producer import FinishedBatch, LaneProducer
+from .producer import TRANSACTION_MS, FinishedBatch, LaneProducer
 
 STATE = "agent.state"
 
@@ -79,8 +79,8 @@ class Commit:
                 places = await asyncio.gather(*sent)
         except ProducerFenced:
             raise Fenced(
-                f"partition {self._partition}: another worker took over while this one was away; it stops, "
-                "nothing of the step under way was kept. Start it again."
+                f"partition {self._partition}: another worker took over, or the broker was away for more than "
+                f"{TRANSACTION_MS // 1000} s. Nothing of the step under way was kept; start this worker again."
             ) from None
         except KafkaError as error:
             topics = ", ".join(sorted({p.topic for p in prepared}))

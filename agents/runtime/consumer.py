@@ -104,7 +104,8 @@ class ColumnThread(driver.AIOKafkaConsumerThread):
 
     def end(self, tp: TP) -> int | None:
         """Offset behind the last record that can be read, as of the last fetch; None when not fetched yet."""
-        end: int | None = self._ensure_consumer().last_stable_offset(tp)
+        consumer = self._ensure_consumer()
+        end: int | None = consumer.last_stable_offset(tp) if tp in consumer.assignment() else None
         return end
 
     async def stop_fetching(self, tps: Iterable[TP]) -> None:
@@ -266,6 +267,7 @@ class ColumnConsumer(driver.Consumer):
         self.app.flow_control.clear()
         await self.app.finish_lanes()
         await self.commit()
+        self.app.forget()
         self._expected = {}
         self.app.table.unsettle()
         await super().on_partitions_revoked(revoked)

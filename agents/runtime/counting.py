@@ -62,7 +62,7 @@ class Counting:
             _of(metrics.BATCHES_IN, batch.topic).inc()
             metrics.LATENCY_SECONDS.observe(batch.topic, np.maximum(now - batch.ts, 0) / 1000)
 
-    def failed(self) -> None:
+    def aborted(self) -> None:
         """A transaction was aborted."""
         _of(metrics.COMMITS, "aborted").inc()
 

@@ -21,6 +21,9 @@ from schemas.recordbatch_write import RecordsBody, frame_batch
 
 CONCURRENT_BACKOFF = 0.001
 """Seconds until a transaction is tried again whose predecessor's markers are still being written."""
+TRANSACTION_MS = 60_000
+"""How long a broker keeps a transaction open that nobody ends; one that was away for longer ends it when it is back."""
+REQUEST_MS = 20_000
 INIT_BACKOFF = 0.02
 """Seconds until a producer id is asked for again while the broker ends what the former owner left open."""
 
@@ -95,9 +98,15 @@ class LaneProducer(AIOKafkaProducer):  # type: ignore[misc]
 
     def __init__(self, transactional_id: str, **connection: Any) -> None:
         super().__init__(
-            transactional_id=transactional_id, enable_idempotence=True, linger_ms=0, transaction_timeout_ms=20_000,
-            request_timeout_ms=20_000, **connection,
-        )  # fmt: skip
+            transactional_id=transactional_id,
+            enable_idempotence=True,
+            linger_ms=0,
+            transaction_timeout_ms=TRANSACTION_MS,
+            request_timeout_ms=REQUEST_MS,
+            **connection,
+        )
+        # aiokafka gives a batch up after one request's time; a broker that is away is waited for.
+        self._message_accumulator._batch_ttl = float("inf")
         self._sender.__class__ = _Sender
         self._txn_manager.__class__ = _Sequences
 

@@ -33,10 +33,15 @@ class Producers(mode.Service):
         await self.own(set())
 
     async def own(self, partitions: set[int]) -> None:
-        """Have producers of exactly these partitions."""
-        left = [self.owned.pop(partition) for partition in set(self.owned) - partitions]
-        await asyncio.gather(*(producer.stop() for producer in left))
-        await asyncio.gather(*(self._start(partition) for partition in partitions - set(self.owned)))
+        """Have producers of exactly these partitions, all of them new.
+
+        Also of partitions that stay: a worker that the group had given up meanwhile takes them back from whoever owned
+        them, and the broker has ended the last transaction of each when this returns (it answers a commit before
+        readers see it).
+        """
+        left, self.owned = self.owned, {}
+        await asyncio.gather(*(producer.stop() for producer in left.values()))
+        await asyncio.gather(*map(self._start, partitions))
 
     async def _start(self, partition: int) -> None:
         settings = self.app.settings
