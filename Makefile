@@ -18,7 +18,7 @@ run: $(READY)  ## watch a fleet being governed, live, on a Kafka of its own (ARG
 
 .PHONY: test
 test: $(READY)  ## all tests, on a real Kafka (ARGS="tests/test_admin.py -k fit")
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 .PHONY: lint
 lint: $(READY)  ## ruff and mypy, as strict as they get
