@@ -19,6 +19,8 @@ from aiokafka.structs import TopicPartition
 
 from schemas.recordbatch_write import RecordsBody, frame_batch
 
+from .requests import UnjoinedHandler
+
 CONCURRENT_BACKOFF = 0.001
 """Seconds until a transaction is tried again whose predecessor's markers are still being written."""
 TRANSACTION_MS = 60_000
@@ -91,6 +93,12 @@ class _Sender(Sender):  # type: ignore[misc]
 
     async def _do_init_pid(self, node: int) -> Any:
         return await _InitProducerId(self).do(node)
+
+    async def _send_produce_req(self, node: int, batches: Any) -> None:
+        await UnjoinedHandler(self, batches).do(node)
+        self._in_flight.remove(node)
+        for place in batches:
+            self._muted_partitions.remove(place)
 
 
 class LaneProducer(AIOKafkaProducer):  # type: ignore[misc]
