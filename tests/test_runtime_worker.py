@@ -17,10 +17,9 @@ from confluent_kafka.admin import AdminClient
 from agents.app import build
 from agents.readiness import PortTaken
 from agents.runtime.app import ColumnApp
-from agents.runtime.commit import Fenced
 from agents.runtime.lane import StageFailed
 from agents.runtime.positions import PositionLost
-from agents.runtime.producer import LaneProducer
+from agents.runtime.producer import Fenced, LaneProducer
 from agents.settings import Settings
 from agents.worker import serve
 from connectors.admin import TopicAdmin
@@ -140,7 +139,7 @@ async def test_a_stage_that_raises_ends_the_worker_and_nothing_of_its_step_is_ke
 
 async def test_a_worker_that_was_replaced_is_fenced_and_says_so(settings: Settings) -> None:
     worker = await Running(settings).ready()
-    usurper = LaneProducer(f"{settings.group}.0", **settings.aiokafka())
+    usurper = LaneProducer(f"{settings.group}.0", 0, **settings.aiokafka())
     await usurper.start()
     await publish(settings, events(3))
     with pytest.raises(Fenced, match="another worker took over"):

@@ -23,12 +23,13 @@ from schemas.recordbatch import Limits
 from schemas.topics import SOURCE_TOPICS
 from streams.pipeline import Effects
 
-from .commit import STATE, Commit, CommitFailed, Fenced
+from .commit import STATE, Commit
 from .consumer import ColumnConsumer, ColumnTransport
 from .counting import Counting
 from .decider import DeciderFactory
 from .lane import LaneTask, StepTimes
 from .positions import Positions
+from .producer import CommitFailed, Fenced
 from .producers import ColumnBoot, Producers
 from .table import ColumnTable
 
@@ -101,7 +102,7 @@ class ColumnApp(faust.App):
 
     def _new_lane(self, partition: int) -> LaneTask:
         settings, producer = self.settings, self.producers.owned[partition]
-        commit = Commit(producer, partition, settings.prefix, settings.codec)
+        commit = Commit(producer, settings.prefix, settings.codec)
         decider = self.table.states[partition].decider
         return LaneTask(partition, decider, commit, self, limit=settings.lane_bytes, tick_seconds=settings.tick_seconds)
 

@@ -20,74 +20,34 @@
 
 from __future__ import annotations
 
-import asyncio
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-from aiokafka.errors import KafkaError, ProducerFenced
-
-from schemas.errors import CognistreamError
 from schemas.topics import full_name
 from streams.pipeline import Effects
 
-from .producer import TRANSACTION_MS, FinishedBatch, LaneProducer
+from .producer import LaneProducer, RecordBatch
 
 STATE = "agent.state"
 
 
-class Fenced(CognistreamError):
-    """Another worker owns the partition now."""
-
-
-class CommitFailed(CognistreamError):
-    """A step could not be made durable."""
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A record batch ready to go to the topic of that full name."""
-
-    topic: str
-    batch: FinishedBatch
-
-
 class Commit:
-    """Writes the steps of one partition, one after the other."""
+    """Makes the steps of one partition durable, one after the other."""
 
-    def __init__(self, producer: LaneProducer, partition: int, prefix: str, codec: int) -> None:
-        self._producer, self._partition, self._prefix, self._codec = producer, partition, prefix, codec
-        self._state_topic = full_name(prefix, STATE)
+    def __init__(self, producer: LaneProducer, prefix: str, codec: int) -> None:
+        self._producer, self._prefix, self._codec = producer, prefix, codec
         self.state_end: int | None = None
         """Offset after the last record of `agent.state` that was written; None before the first."""
 
-    def prepare(self, effects: Effects) -> list[Prepared]:
-        """Make the record batches of a step; runs in the lane's thread."""
-        sequences: dict[str, int] = {}
-        made = []
-        for name, bodies in effects.outputs.items():
-            topic = full_name(self._prefix, name)
-            for body in bodies:
-                if body.count:
-                    owner = self._producer.state(sequences, topic, self._partition, body.count)
-                    made.append(Prepared(topic, FinishedBatch(body, self._codec, owner)))
-        return made
+    def prepare(self, effects: Effects) -> list[RecordBatch]:
+        """Finish the record batches of a step; runs in the lane's thread."""
+        return [
+            self._producer.frame(full_name(self._prefix, name), body, self._codec)
+            for name, bodies in effects.outputs.items()
+            for body in bodies
+            if body.count
+        ]
 
-    async def write(self, prepared: list[Prepared]) -> None:
+    async def write(self, batches: Sequence[RecordBatch]) -> None:
         """Steps 5 and 6. Raises `Fenced` or `CommitFailed`; the memory of the lane must not be used after that."""
-        try:
-            async with self._producer.transaction():
-                sent = [await self._producer.send_batch(p.batch, p.topic, partition=self._partition) for p in prepared]
-                places = await asyncio.gather(*sent)
-        except ProducerFenced:
-            raise Fenced(
-                f"partition {self._partition}: another worker took over, or the broker was away for more than "
-                f"{TRANSACTION_MS // 1000} s. Nothing of the step under way was kept; start this worker again."
-            ) from None
-        except KafkaError as error:
-            topics = ", ".join(sorted({p.topic for p in prepared}))
-            raise CommitFailed(
-                f"partition {self._partition}: a transaction on {topics} failed: {error!r}. Nothing of it was kept; "
-                "start the worker again when the cause is gone."
-            ) from error
-        for one, place in zip(prepared, places, strict=True):
-            if one.topic == self._state_topic:
-                self.state_end = place.offset + one.batch.record_count()
+        ends = await self._producer.write(batches)
+        self.state_end = ends.get(full_name(self._prefix, STATE), self.state_end)

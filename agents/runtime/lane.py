@@ -23,8 +23,9 @@ from schemas.columns import ColumnBatch
 from schemas.errors import CognistreamError
 from streams.pipeline import Effects
 
-from .commit import Commit, Prepared
+from .commit import Commit
 from .decider import Decider
+from .producer import RecordBatch
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +34,13 @@ STEP_BYTES = 8 << 20
 REGISTRY_SECONDS = 1.0
 """Pause of a partition until an unreachable registry is asked again."""
 PACE_SECONDS = 0.01
-"""Least time from one step of a lane to the next. A transaction costs broker and worker milliseconds of processor time
-whatever it holds: without a pace, a few hundred events a second keep both busy, and everyone waits."""
+"""Least time from one step of a lane to the next while little waits. A transaction costs broker and worker
+milliseconds of processor time whatever it holds: without a pace, a few hundred events a second keep both busy, and
+everyone waits."""
+REST_SECONDS = 0.03
+"""A lane also rests as long as its last step took, up to this: where time is short, steps hold more."""
+PACED_BYTES = 256 << 10
+"""A lane in which more waits does not rest."""
 TICK_LAG_MS = 1000
 """How far a tick lies behind the wall clock."""
 
@@ -108,7 +114,7 @@ class LaneTask:
         self._news = asyncio.Event()
         self._halt = asyncio.Event()
         self._is_full = False
-        self._tick_due = self._last_step = time.monotonic()
+        self._tick_due = self._not_before = time.monotonic()
         self._last_tick = 0
         self._task: asyncio.Task[None] | None = None
 
@@ -142,10 +148,13 @@ class LaneTask:
 
     async def _once(self) -> None:
         await self._wait()
+        begun = time.monotonic()
         if self._queue and not self._halt.is_set():
             await self._step(self._drain(), None)
         if time.monotonic() >= self._tick_due and not self._halt.is_set():
             await self._tick()
+        ended = time.monotonic()
+        self._not_before = max(begun + PACE_SECONDS, ended + min(ended - begun, REST_SECONDS))
 
     async def _wait(self) -> None:
         """Until there are batches or a tick is due, and the pace allows a step."""
@@ -153,10 +162,9 @@ class LaneTask:
             timer = asyncio.get_running_loop().call_later(self._tick_due - time.monotonic(), self._news.set)
             await self._news.wait()
             timer.cancel()
-        early = self._last_step + PACE_SECONDS - time.monotonic()
-        if early > 0:
+        early = self._not_before - time.monotonic()
+        if early > 0 and self.waiting < PACED_BYTES:
             await asyncio.sleep(early)
-        self._last_step = time.monotonic()
         if not self._queue:
             self._news.clear()
 
@@ -208,7 +216,7 @@ class LaneTask:
             await asyncio.wait_for(self._halt.wait(), REGISTRY_SECONDS)
         self._host.lane_waits(self, "registry", False)
 
-    def _decide(self, batches: list[ColumnBatch], tick: int | None) -> tuple[Effects, list[Prepared], StepTimes]:
+    def _decide(self, batches: list[ColumnBatch], tick: int | None) -> tuple[Effects, list[RecordBatch], StepTimes]:
         begun = time.perf_counter()
         effects = self.decider.step(batches, tick=tick)
         decided = time.perf_counter()

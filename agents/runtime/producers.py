@@ -45,11 +45,9 @@ class Producers(mode.Service):
 
     async def _start(self, partition: int) -> None:
         settings = self.app.settings
-        producer = LaneProducer(f"{settings.group}.{partition}", **settings.aiokafka())
-        await producer.start()
+        producer = LaneProducer(f"{settings.group}.{partition}", partition, **settings.aiokafka())
+        await producer.start(settings.topic(topic.name) for topic in TOPICS if topic.role != "source")
         self.owned[partition] = producer
-        # Ask for the topics now, together: the first transaction would ask one after the other.
-        await producer.know([settings.topic(topic.name) for topic in TOPICS if topic.role != "source"])
 
 
 class ColumnBoot(BootStrategy):
