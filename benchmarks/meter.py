@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from agents.demo.processes import Child, ProcessFailed
 
 from .figures import Run
 
-LOOK_EVERY = 0.025
+LOOK_EVERY, LOOK_SELDOM = 0.025, 0.25
 PATIENCE = 60.0
 """Seconds without progress after which a run is given up."""
 
@@ -73,13 +73,39 @@ async def timed(progress: AsyncIterator[int], events: int, meter: Meter, child: 
     return Run(end.done - first.done, end.at - first.at, {n: end.cpu[n] - first.cpu[n] for n in end.cpu}, meter.rss_mb)
 
 
-async def decided(child: Child, port: int) -> AsyncIterator[int]:
-    """What a worker has committed, looked at every `LOOK_EVERY` seconds; 0 until it answers."""
-    async for status in statuses(child, port):
-        yield int(status.get("decided", 0))
+async def decided(child: Child, port: int, events: int) -> AsyncIterator[int]:
+    """What a worker has committed, 0 until it answers; looked at often only around the first and the last of `events`.
+
+    An answer costs the worker a millisecond.
+    """
+    pace = Pace(events)
+    async for status in statuses(child, port, pace.wait):
+        pace.done = int(status.get("decided", 0))
+        yield pace.done
 
 
-async def statuses(child: Child, port: int) -> AsyncIterator[dict[str, Any]]:
+class Pace:
+    """How long to wait until the next look, by how far things are."""
+
+    def __init__(self, events: int) -> None:
+        self._events, self.done = events, 0
+        self._first: tuple[float, int] | None = None
+
+    def wait(self) -> float:
+        """Seconds."""
+        if not self.done:
+            return LOOK_EVERY
+        now = time.perf_counter()
+        if self._first is None:
+            self._first = now, self.done
+        began, before = self._first
+        rate = (self.done - before) / (now - began) if now > began else 0.0
+        return LOOK_SELDOM if rate and (self._events - self.done) / rate > 4 * LOOK_SELDOM else LOOK_EVERY
+
+
+async def statuses(
+    child: Child, port: int, wait: Callable[[], float] = lambda: LOOK_EVERY
+) -> AsyncIterator[dict[str, Any]]:
     """What a worker says of itself again and again; empty until it answers. ProcessFailed when it ends."""
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10.0)) as session:
         while child.running:
@@ -88,7 +114,7 @@ async def statuses(child: Child, port: int) -> AsyncIterator[dict[str, Any]]:
                     yield await answer.json()
             except (aiohttp.ClientError, TimeoutError):
                 yield {}
-            await asyncio.sleep(LOOK_EVERY)
+            await asyncio.sleep(wait())
     raise child.failure()
 
 

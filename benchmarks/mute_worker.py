@@ -1,8 +1,8 @@
 """A worker that decides everything and writes nothing, as a process: what deciding costs by itself.
 
-The lanes are the product's; what they want written is dropped, so that a transaction has nothing in it and aiokafka
-asks the broker for nothing. With the argument `silent` nothing is encoded either: no record of any topic is made, no
-row written, no output hashed; what is left is reading, admission, the three stages and the hash of what was read.
+The lanes are the product's; what they want written is dropped, and a transaction of nothing is not made. With the
+argument `silent` nothing is encoded either: no record of any topic is made, no row written, no output hashed; what is
+left is reading, admission, the three stages and the hash of what was read.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import sys
 from typing import Any
 
 from agents.deciding import Deciders
+from agents.runtime.commit import Commit
 from agents.runtime.decider import Decider, DeciderFactory
 from agents.settings import Settings
 from agents.worker import run
@@ -50,7 +51,12 @@ def muted(new: DeciderFactory) -> DeciderFactory:
     return make
 
 
+async def _write_nothing(*_: Any) -> None:
+    """A commit of nothing."""
+
+
 if __name__ == "__main__":
+    Commit.write = _write_nothing  # type: ignore[assignment]
     if sys.argv[1:] == ["silent"]:
         vars(pipeline)["Outbox"] = _NoBodies
     found = Settings.read()

@@ -97,7 +97,7 @@ async def run_worker(
 ) -> Run:
     """Time a worker that decides the `events` in the sources of `prefix`."""
     async with rig.worker(prefix, codec, program) as (child, port):
-        run = await meter.timed(meter.decided(child, port), events, meter.Meter(child, rig.broker.pid), child)
+        run = await meter.timed(meter.decided(child, port, events), events, meter.Meter(child, rig.broker.pid), child)
         run.stages.update(await meter.stages(port))
         return run
 

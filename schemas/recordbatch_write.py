@@ -1,8 +1,8 @@
 """Kafka record batches, written: records side by side in one growing buffer, then a header in front of them.
 
 The columnar encoder writes thousands of records into a `RecordsBody` in one kernel; `append` adds single ones where
-something is rare. The buffer keeps room for the header, so that finishing an uncompressed batch copies nothing but the
-result. Source of the format: Kafka documentation, "Record Batch" (message format v2).
+something is rare. The buffer keeps room for the header, so that finishing an uncompressed batch copies nothing. Source
+of the format: Kafka documentation, "Record Batch" (message format v2).
 """
 
 from __future__ import annotations
@@ -96,6 +96,17 @@ def frame_batch(
     producer: tuple[int, int, int] = _NO_PRODUCER,
 ) -> bytes:
     """The finished record batch of `body`: base offset 0; `producer` is (id, epoch, base sequence)."""
+    return bytes(framed(body, codec=codec, transactional=transactional, producer=producer))
+
+
+def framed(
+    body: RecordsBody,
+    *,
+    codec: int = 0,
+    transactional: bool = False,
+    producer: tuple[int, int, int] = _NO_PRODUCER,
+) -> memoryview:
+    """As `frame_batch`, not copied: good as long as nothing is written to `body`."""
     batch = body.out[: body.used]
     if codec:
         packed = compress(codec, batch[HEADER.size :].tobytes())
@@ -104,7 +115,7 @@ def frame_batch(
     times = (body.first_ts, body.max_ts)
     HEADER.pack_into(batch.data, 0, 0, size - 12, -1, 2, 0, attributes, body.count - 1, *times, *producer, body.count)
     struct.pack_into(">I", batch.data, _CRC, crc32c(batch, _ATTRIBUTES, size))
-    return batch.tobytes()
+    return batch.data
 
 
 def _text(content: bytes | None) -> bytes:

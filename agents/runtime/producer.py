@@ -25,12 +25,13 @@ from typing import Any
 
 from aiokafka import errors
 from aiokafka.client import AIOKafkaClient, CoordinationType
-from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.protocol.transaction import AddPartitionsToTxnRequest, EndTxnRequest, InitProducerIdRequest
 from aiokafka.structs import TopicPartition
 
 from schemas.errors import CognistreamError
-from schemas.recordbatch_write import RecordsBody, frame_batch
+from schemas.recordbatch_write import RecordsBody, framed
+
+from .requests import UnjoinedRequest
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ class RecordBatch:
 
     topic: str
     count: int
-    data: bytes
+    data: memoryview
 
 
 def following(sequence: int, count: int) -> int:
@@ -98,14 +99,14 @@ class LaneProducer:
         await self._client.close()
 
     def frame(self, topic: str, body: RecordsBody, codec: int) -> RecordBatch:
-        """Finish a batch; runs in any thread while nothing is being written.
+        """Finish a batch; runs in any thread while nothing is being written. It lies in the memory of `body`.
 
         The next call for the topic continues its numbers: whatever is framed must be written, in this order.
         """
         sequence = self._sequences[topic]
         self._sequences[topic] = following(sequence, body.count)
         owner = (self._owner, self._epoch, sequence)
-        return RecordBatch(topic, body.count, frame_batch(body, codec=codec, transactional=True, producer=owner))
+        return RecordBatch(topic, body.count, framed(body, codec=codec, transactional=True, producer=owner))
 
     async def write(self, batches: Sequence[RecordBatch]) -> dict[str, int]:
         """One transaction that holds `batches`; gives the offset behind the last record of each topic.
@@ -204,7 +205,7 @@ class LaneProducer:
     async def _produce_to(self, node: int, batches: list[RecordBatch]) -> dict[str, int]:
         topics = [(batch.topic, [(self._partition, batch.data)]) for batch in batches]
         try:
-            answer = await self._client.send(node, ProduceRequest(self._id, _ALL_REPLICAS, REQUEST_MS, topics))
+            answer = await self._client.send(node, UnjoinedRequest(self._id, _ALL_REPLICAS, REQUEST_MS, topics))
         except errors.KafkaError as error:
             if not error.retriable:
                 raise self._failed("writing", type(error)) from error

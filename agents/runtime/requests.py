@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from aiokafka.producer.sender import SendProduceReqHandler
 from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.protocol.types import Int16, Int32, String
 
@@ -62,13 +61,3 @@ class UnjoinedRequest(ProduceRequest):  # type: ignore[misc]
         if kind.API_VERSION >= _UNJOINED_SINCE:
             struct.encode = lambda: encode(self._transactional_id, self._required_acks, self._timeout, self._topics)
         return struct
-
-
-class UnjoinedHandler(SendProduceReqHandler):  # type: ignore[misc]
-    """aiokafka's way with a produce request and its answer, with the request above."""
-
-    def create_request(self) -> Any:
-        """The request, of another class."""
-        request = super().create_request()
-        request.__class__ = UnjoinedRequest
-        return request
