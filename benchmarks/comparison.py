@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from .figures import Result, Run, Spread, Target, spread_of, table
+from .rig import PARTITIONS
 
 FIRST = "worker"
 MUTE = "worker, nothing written"
 SILENT = "worker, nothing encoded"
 FAUST = "stock Faust"
 RAW = "raw loop"
+RAW_WIDE = f"raw loop, {PARTITIONS} producers"
 
 Runs = Mapping[str, Sequence[Run]]
 
@@ -45,6 +47,7 @@ def _targets(codec: str, rate: Mapping[str, float]) -> list[Target]:
     return [
         Target(f"{codec}: worker / stock Faust", rate[FIRST] / rate[FAUST], 40),
         Target(f"{codec}: worker / raw loop", rate[FIRST] / rate[RAW], 0.6),
+        Target(f"{codec}: worker / raw loop, {PARTITIONS} producers", rate[FIRST] / rate[RAW_WIDE], 0.6, must=False),
         Target(f"{codec}: worker, events/s", rate[FIRST], 750_000, must=False),
         Target(f"{codec}: nothing written, events/s", rate[MUTE], 2_000_000, must=False),
         Target(f"{codec}: nothing encoded, events/s", rate[SILENT], 2_000_000, must=False),

@@ -1,10 +1,11 @@
 """The raw loop, as a process: moves the bytes that the worker moves, and does nothing else.
 
 It fetches the sources as they are and writes, as it goes, the very record batches that a worker wrote for them, all
-acknowledged by all replicas, without transactions. One producer a partition, as the worker has. It prints a line
-{"done": events} after each round of acknowledgements.
+acknowledged by all replicas, without transactions: one consumer, and one producer, which sends the next request when
+the last one was answered, or a producer for each partition, as the worker has. Fetching goes on meanwhile. It prints a
+line {"done": events} again and again.
 
-    python -m benchmarks.raw_loop SOURCE_PREFIX TARGET_PREFIX FILE_OF_BATCHES
+    python -m benchmarks.raw_loop SOURCE_PREFIX TARGET_PREFIX FILE_OF_BATCHES PRODUCERS
 """
 
 from __future__ import annotations
@@ -67,16 +68,16 @@ async def write(flow: Flow, partition: int, producer: Any) -> None:
         flow.done = read
 
 
-async def main(source: Settings, target: Settings, file: Path) -> None:
+async def main(source: Settings, target: Settings, file: Path, count: int) -> None:
     """Move everything."""
     made = flows(target, file)
-    producers = [AIOKafkaProducer(**target.aiokafka(), acks="all") for _ in made]
+    producers = [AIOKafkaProducer(**target.aiokafka(), acks="all") for _ in range(count)]
     await asyncio.gather(*(producer.start() for producer in producers))
     await asyncio.gather(*(p.client.set_topics([target.topic(name) for name in WRITTEN]) for p in producers))
     async with consumer(source, SOURCES) as (reader, ends):
         for tp, end in ends.items():
             made[tp.partition].records += end
-        writing = asyncio.gather(*(write(f, p, producers[p]) for p, f in enumerate(made) if f.records))
+        writing = asyncio.gather(*(write(f, p, producers[p % count]) for p, f in enumerate(made) if f.records))
         telling = asyncio.create_task(tell(made))
         while any(flow.read < flow.records for flow in made):
             for tp, spans in (await reader.getmany(timeout_ms=200)).items():
@@ -101,4 +102,6 @@ def say(made: list[Flow]) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Settings.read(prefix=sys.argv[1]), Settings.read(prefix=sys.argv[2]), Path(sys.argv[3])))
+    asyncio.run(
+        main(Settings.read(prefix=sys.argv[1]), Settings.read(prefix=sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]))
+    )

@@ -14,11 +14,11 @@ from pathlib import Path
 from agents.settings import Compression
 
 from . import meter
-from .comparison import FAUST, FIRST, MUTE, RAW, SILENT, add
+from .comparison import FAUST, FIRST, MUTE, RAW, RAW_WIDE, SILENT, add
 from .figures import Result, Run
 from .filling import fill, generator, packs
 from .raw import capture
-from .rig import SOURCES, WORKER, WRITTEN, Rig
+from .rig import PARTITIONS, SOURCES, WORKER, WRITTEN, Rig
 
 TARGET = "bench-target"
 QUIET = ("-m", "benchmarks.mute_worker")
@@ -62,7 +62,8 @@ class Codec:
             MUTE: lambda: self.worker(QUIET),
             SILENT: lambda: self.worker((*QUIET, "silent")),
             FAUST: self.faust,
-            RAW: self.raw,
+            RAW: lambda: self.raw(1),
+            RAW_WIDE: lambda: self.raw(PARTITIONS),
         }
 
     async def worker(self, program: Sequence[str]) -> Run:
@@ -73,20 +74,18 @@ class Codec:
     async def faust(self) -> Run:
         """Some events through stock Faust; uncompressed outputs, in its favour."""
         names = [name for name in WRITTEN if name.startswith(("trust", "priority", "ratelimit"))]
-        return await self._program(
-            "benchmarks.faust_agents", names, str(self.sizes.faust_events), self.sizes.faust_events
-        )
+        return await self._program("faust_agents", names, (str(self.sizes.faust_events),), self.sizes.faust_events)
 
-    async def raw(self) -> Run:
+    async def raw(self, producers: int) -> Run:
         """All bytes through the raw loop."""
-        return await self._program("benchmarks.raw_loop", WRITTEN, str(self.file), self.sizes.events)
+        return await self._program("raw_loop", WRITTEN, (str(self.file), str(producers)), self.sizes.events)
 
-    async def _program(self, module: str, names: Sequence[str], argument: str, events: int) -> Run:
-        prefix = f"{TARGET}-{module[-4:]}"
+    async def _program(self, name: str, names: Sequence[str], more: Sequence[str], events: int) -> Run:
+        prefix = f"{TARGET}-{name[:3]}"
         self.rig.create(prefix, names)
-        arguments = ("-m", module, self.prefix, prefix, argument)
+        arguments = ("-m", f"benchmarks.{name}", self.prefix, prefix, *more)
         try:
-            async with self.rig.child(module, arguments, self.rig.environment(""), piped=True) as child:
+            async with self.rig.child(name, arguments, self.rig.environment(""), piped=True) as child:
                 return await meter.timed(meter.told(child), events, meter.Meter(child, self.rig.broker.pid), child)
         finally:
             await asyncio.to_thread(self.rig.remove, prefix)
