@@ -7,10 +7,12 @@ three names bound differently: no module of aiokafka is changed, and other topic
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
 import types
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 from aiokafka.consumer import fetcher as fetching
@@ -21,6 +23,9 @@ from schemas.recordbatch import AbortedTransactions, BadCrc, Limits, read
 
 log = logging.getLogger(__name__)
 
+PACE_SECONDS = 0.005
+"""Least time from a fetch that brought little to the next one from the same broker."""
+PACED_BYTES = 64 << 10
 REFETCHES = 3
 """How often a record batch with a wrong checksum is fetched again before its partition stops."""
 
@@ -111,6 +116,9 @@ class ColumnFetcher(fetching.Fetcher):  # type: ignore[misc]
     _limits: Limits
     _broken: Broken
     _failures: Counter[tuple[Any, str]]
+    _fetch: Callable[[Any, int, Any], Awaitable[bool]]
+    _not_before: dict[int, float]
+    _bytes: int
 
     @classmethod
     def adopt(cls, fetcher: Any, bare: BareName, limits: Limits, broken: Broken) -> ColumnFetcher:
@@ -118,6 +126,7 @@ class ColumnFetcher(fetching.Fetcher):  # type: ignore[misc]
         fetcher.__class__ = cls
         fetcher._bare, fetcher._limits, fetcher._broken = bare, limits, broken
         fetcher._failures = Counter()
+        fetcher._not_before, fetcher._bytes = {}, 0
         names = {
             "MemoryRecords": RawRecords,
             "PartitionRecords": fetcher._new_records,
@@ -128,11 +137,26 @@ class ColumnFetcher(fetching.Fetcher):  # type: ignore[misc]
                 stock.__code__, {**vars(fetching), **names}, stock.__name__, stock.__defaults__, stock.__closure__
             )
             setattr(fetcher, stock.__name__, types.MethodType(again, fetcher))
+        fetcher._fetch, fetcher._proc_fetch_request = fetcher._proc_fetch_request, fetcher._paced_fetch
         adopted: ColumnFetcher = fetcher
         return adopted
 
+    async def _paced_fetch(self, assignment: Any, node: int, request: Any) -> bool:
+        """Fetch, but not at once after a fetch that brought little: each costs a millisecond whatever it brings."""
+        early = self._not_before.get(node, 0.0) - time.monotonic()
+        if early > 0:
+            try:
+                await asyncio.sleep(early)
+            except asyncio.CancelledError:  # the partitions are gone; aiokafka takes it so too
+                return False
+        self._bytes = 0
+        news: bool = await self._fetch(assignment, node, request)
+        self._not_before[node] = time.monotonic() + PACE_SECONDS if 0 < self._bytes < PACED_BYTES else 0.0
+        return news
+
     def _new_records(self, tp: Any, raw: RawRecords, *rest: Any) -> Any:
         name = self._bare(tp.topic)
+        self._bytes += raw.size_in_bytes()
         if name is None:
             return fetching.PartitionRecords(tp, MemoryRecords(raw.data), *rest)
         made = ColumnRecords(tp, raw, *rest)
