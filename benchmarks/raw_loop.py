@@ -102,6 +102,5 @@ def say(made: list[Flow]) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(
-        main(Settings.read(prefix=sys.argv[1]), Settings.read(prefix=sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]))
-    )
+    from_, to = (Settings.read(prefix=prefix) for prefix in sys.argv[1:3])
+    asyncio.run(main(from_, to, Path(sys.argv[3]), int(sys.argv[4])))
