@@ -152,6 +152,7 @@ def test_the_local_kafka_starts_is_found_by_other_commands_and_stops(
     monkeypatch: pytest.MonkeyPatch, capsys: Out, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("COGNISTREAM_STATE", str(tmp_path))
+    JARS.mkdir(parents=True, exist_ok=True)
     (tmp_path / "maven").symlink_to(JARS)
     try:
         assert run(["kafka", "start", "--json"]) == 0
