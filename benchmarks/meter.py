@@ -21,7 +21,7 @@ from agents.demo.processes import Child, ProcessFailed
 from .figures import Run
 
 LOOK_EVERY, LOOK_SELDOM = 0.025, 0.25
-PATIENCE = 60.0
+PATIENCE = 180.0
 """Seconds without progress after which a run is given up."""
 
 
