@@ -7,8 +7,9 @@ raw loop is to write. Then come rounds, in each of them every contender once.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
 from agents.settings import Compression
@@ -44,6 +45,8 @@ class Codec:
     rig: Rig
     codec: Compression
     sizes: Sizes
+    programs: Iterator[int] = field(default_factory=count)
+    """Each run of another program begins with topics and a group that nobody has used."""
 
     @property
     def prefix(self) -> str:
@@ -81,7 +84,7 @@ class Codec:
         return await self._program("raw_loop", WRITTEN, (str(self.file), str(producers)), self.sizes.events)
 
     async def _program(self, name: str, names: Sequence[str], more: Sequence[str], events: int) -> Run:
-        prefix = f"{TARGET}-{name[:3]}"
+        prefix = f"{TARGET}-{self.codec}-{next(self.programs)}"
         self.rig.create(prefix, names)
         arguments = ("-m", f"benchmarks.{name}", self.prefix, prefix, *more)
         try:
