@@ -33,14 +33,12 @@ STEP_BYTES = 8 << 20
 """A step takes no further batch once it has this many bytes."""
 REGISTRY_SECONDS = 1.0
 """Pause of a partition until an unreachable registry is asked again."""
-PACE_SECONDS = 0.01
-"""Least time from one step of a lane to the next while little waits. A transaction costs broker and worker
+PACE_SECONDS = 0.02
+"""Least time from the begin of a step to that of the next while little waits. A transaction costs broker and worker
 milliseconds of processor time whatever it holds: without a pace, a few hundred events a second keep both busy, and
 everyone waits."""
-REST_SECONDS = 0.03
-"""A lane also rests as long as its last step took, up to this: where time is short, steps hold more."""
 PACED_BYTES = 256 << 10
-"""A lane in which more waits does not rest."""
+"""A lane in which more waits keeps no pace."""
 TICK_LAG_MS = 1000
 """How far a tick lies behind the wall clock."""
 
@@ -153,8 +151,7 @@ class LaneTask:
             await self._step(self._drain(), None)
         if time.monotonic() >= self._tick_due and not self._halt.is_set():
             await self._tick()
-        ended = time.monotonic()
-        self._not_before = max(begun + PACE_SECONDS, ended + min(ended - begun, REST_SECONDS))
+        self._not_before = begun + PACE_SECONDS
 
     async def _wait(self) -> None:
         """Until there are batches or a tick is due, and the pace allows a step."""

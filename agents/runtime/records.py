@@ -23,7 +23,7 @@ from schemas.recordbatch import AbortedTransactions, BadCrc, Limits, read
 
 log = logging.getLogger(__name__)
 
-PACE_SECONDS = 0.005
+PACE_SECONDS = 0.01
 """Least time from a fetch that brought little to the next one from the same broker."""
 PACED_BYTES = 64 << 10
 REFETCHES = 3
