@@ -15,6 +15,7 @@ import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from pkgutil import resolve_name
+from typing import Any
 
 FINGERPRINTS = Path(__file__).with_name("seams.txt")
 
@@ -112,7 +113,7 @@ def known() -> dict[str, str]:
     return dict(line.split()[::-1] for line in FINGERPRINTS.read_text().splitlines())
 
 
-def _plain(found: object) -> object:
+def _plain(found: Any) -> Any:
     """The function in a property or in a task of a service."""
     return getattr(found, "fget", None) or getattr(found, "fun", None) or found
 
