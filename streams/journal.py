@@ -21,6 +21,8 @@ from schemas.errors import FormatError
 from schemas.reasons import Reason
 from schemas.wire import decode as decode_one
 
+from .intake import part_of
+
 JOURNAL: Final = "audit.log"
 STEP: Final = 0
 """Index of a step in the Avro enum `AuditKind`; the other one is a decision."""
@@ -40,9 +42,27 @@ def entries(batches: Iterable[ColumnBatch], ids: SchemaIds) -> Iterator[Entry]:
     for batch in batches:
         kind = columns(batch, ("kind",), ids)["kind"]
         for i in np.flatnonzero(kind == STEP):
-            value = batch.value(int(i)) or b""
-            entry = decode_one(value, ids)[1]
-            yield Entry(entry["entry"], hashlib.sha256(value).digest(), entry["step"])
+            yield entry_of(batch.value(int(i)) or b"", ids)
+
+
+def entry_of(value: bytes, ids: SchemaIds) -> Entry:
+    """The entry that a record's value is; it must be one of a step."""
+    entry = decode_one(value, ids)[1]
+    return Entry(entry["entry"], hashlib.sha256(value).digest(), entry["step"])
+
+
+def by_step(batches: Iterable[ColumnBatch], ids: SchemaIds) -> Iterator[tuple[Entry, list[ColumnBatch]]]:
+    """Each step entry with the records of its step in `audit.log`, itself the last. FormatError: no entry."""
+    held: list[ColumnBatch] = []
+    for batch in batches:
+        kind = columns(batch, ("kind",), ids)["kind"]
+        begin, start = 0, batch.start
+        for i in np.flatnonzero(kind == STEP).tolist():
+            until = int(batch.off[i]) + 1
+            held.append(part_of(batch, slice(begin, i + 1), start, until))
+            yield entry_of(batch.value(i) or b"", ids), held
+            held, begin, start = [], i + 1, until
+        held.append(part_of(batch, slice(begin, batch.n), start, batch.next))
 
 
 def left_out(said: Iterable[Entry], source: str) -> Longs:

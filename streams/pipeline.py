@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -40,6 +40,8 @@ from .state_codec import STATE, Position, StateCodec
 from .table import StateTable
 
 JOURNAL = "audit.log"
+NEVER = (1 << 63) - 1
+"""No offset comes after it."""
 
 
 class OutOfOrder(CognistreamError):
@@ -153,6 +155,13 @@ class Lane:
                 b.buf, b.off, b.ks, b.kl, b.vs, b.vl, m, source.spans, done.error,
                 window.ring, window.heads, window.seen,
             )  # fmt: skip
+
+    def forget(self, oldest: Mapping[str, int]) -> None:
+        """Let the windows of repeats begin no earlier than `oldest` (source -> offset) says; a source that is missing
+        there forgets all: a replay's way to meet a restart that found older records gone.
+        """
+        for name, window in self._windows.items():
+            window.forget_before(oldest.get(name, NEVER))
 
     def step(self, batches: Sequence[ColumnBatch], *, tick: int | None = None, policy: Policy | None = None) -> Effects:
         """Decide `batches` (topics without prefix) in this order, under `policy` from now on if one is given.

@@ -100,6 +100,14 @@ def refill(buf, off, ks, kl, vs, vl, m, spans, error, ring, heads, seen):  # typ
             remember(ring, heads, seen, identity, U(value_hash(buf, vs[i], vl[i])), off[i])
 
 
+@kernel(types.void(_R, _R, _L, _L))
+def enter(kept, ring, heads, seen):  # type: ignore[no-untyped-def]
+    """Enter records that a window gave back, oldest first."""
+    for i in range(len(kept)):
+        entry = kept[i]
+        remember(ring, heads, seen, entry.identity, entry.value, entry.offset)
+
+
 class Window:
     """The last `size` valid records of one source partition.
 
@@ -119,3 +127,16 @@ class Window:
         """Offset of the oldest record in the window: reading from there on fills it again. None when empty."""
         size, seen = len(self.ring), int(self.seen[0])
         return int(self.ring["offset"][seen % size if seen >= size else 0]) if seen else None
+
+    def forget_before(self, offset: int) -> None:
+        """Keep the records from `offset` on alone, as if no other had ever been entered: what a restart does that finds
+        no older ones.
+        """
+        oldest = self.oldest
+        if oldest is None or oldest >= offset:
+            return
+        size, seen = len(self.ring), int(self.seen[0])
+        known = self.ring[np.arange(max(0, seen - size), seen) & (size - 1)]
+        self.heads[:] = -1
+        self.seen[0] = 0
+        enter(known[known["offset"] >= offset], self.ring, self.heads, self.seen)

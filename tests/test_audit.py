@@ -130,16 +130,16 @@ def test_touching_spans_of_one_source_are_one_read() -> None:
 # A partition's topics, and what is found when they were changed
 
 
-def run(subject: Lane, steps: Sequence[Sequence[Record]], tick: int | None = None) -> Log:
-    """What the topics hold after `steps`; sources included."""
-    log: Log = {row.name: [] for row in TOPICS}
+def run(subject: Lane, steps: Sequence[Sequence[Record]], log: Log | None = None, **told: Any) -> Log:
+    """What the topics hold after `steps`, sources included; `log` is what they held before, `told` goes to each step."""
+    log = {row.name: [] for row in TOPICS} if log is None else log
     for step in steps:
         batches = []
         for topic in dict.fromkeys(record.topic for record in step):
             mine = [record for record in step if record.topic == topic]
             batches.append(batch_of(topic, 0, len(log[topic]), mine))
             log[topic] += [(record.key, record.value, record.timestamp) for record in mine]
-        for name, bodies in subject.step(batches, tick=tick).outputs.items():
+        for name, bodies in subject.step(batches, **told).outputs.items():
             for body in bodies:
                 (batch,) = read(frame_batch(body), topic=name, partition=0, start=0)
                 log[name] += [(batch.key(i), batch.value(i), int(batch.ts[i])) for i in range(batch.n)]
