@@ -30,6 +30,10 @@ lint: $(READY)  ## ruff and mypy, as strict as they get
 bench: $(READY)  ## measure throughput, latency and memory beside stock Faust and a raw loop (minutes)
 	@$(BIN)/python -m benchmarks $(ARGS)
 
+.PHONY: chaos
+chaos: $(READY)  ## do harm to real workers on a real Kafka, and read the books (ARGS="--minutes 10 --seed 7")
+	@$(BIN)/python -m chaos $(ARGS)
+
 .PHONY: docs
 docs: $(READY)  ## write the pages that are made from the code
 	@$(BIN)/python -m agents.pages

@@ -106,7 +106,8 @@ def test_what_is_missing_from_the_journal_violates() -> None:
 def observed() -> tuple[Observations, Counter[str], Counter[tuple[int, int]], int]:
     """Traffic of a thousand tasks through real lanes, and what the observer made of their outputs."""
     plan = Plan(agents=60, repeats=0.02, poison=0.01, partitions=PARTITIONS)
-    traffic, ids, seen = plan.traffic(), LocalIds(), Observations()
+    traffic, ids = plan.traffic(), LocalIds()
+    seen = Observations(ids)
     packer = Packer(traffic.fleet, ids, PARTITIONS, plan.flaws, probe_every=5)
     lanes = [Lane(p, PARTITIONS, policy=Policy(), ids=ids, build="test") for p in range(PARTITIONS)]
     ends: Counter[tuple[str, int]] = Counter()

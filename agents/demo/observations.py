@@ -21,7 +21,7 @@ from schemas import wire
 from schemas.avro_decode import decode
 from schemas.avro_layout import layout
 from schemas.avro_plan import compile_plan
-from schemas.catalog import LocalIds, schema_of
+from schemas.catalog import SchemaIds, schema_of
 from schemas.columns import ColumnBatch, Frame
 from schemas.errors import CognistreamError
 from schemas.record_headers import NO_HEADERS
@@ -89,7 +89,7 @@ class Shown:
 class Observations:
     """Everything seen so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, ids: SchemaIds) -> None:
         self.tally = Tally()
         self.written: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
@@ -103,7 +103,7 @@ class Observations:
         self.policy_version = ""
         self.last_ns = 0
         """Wall clock of the last batch that decided something."""
-        self._ids = LocalIds()
+        self._ids = ids
         self._moved_in = np.zeros(TIERS, np.int64)
         self._pool = Reading(POOLS[0], ["source", "offset", "event_type", "score"])
         self._limit = Reading("ratelimit.decisions", ["decision", "limit", "event_type"])

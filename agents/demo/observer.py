@@ -7,6 +7,7 @@ import time
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from agents.deciding import ids_of
 from agents.runtime.records import ColumnFetcher
 from agents.settings import Settings
 from schemas.errors import FormatError
@@ -23,7 +24,7 @@ class Observer:
     """A reader from the first offset of every derived topic on; needs no group."""
 
     def __init__(self, settings: Settings, partitions: int) -> None:
-        self.observations = Observations()
+        self.observations = Observations(ids_of(settings))
         self._settings, self._partitions = settings, partitions
         self._positions: dict[TopicPartition, int] = {}
         self._consumer = AIOKafkaConsumer(

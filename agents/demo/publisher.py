@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from aiokafka import AIOKafkaProducer
@@ -25,6 +26,7 @@ from connectors.traffic.batches import Packed, Packer, SourceBatch
 from connectors.traffic.stretch import Stretch
 from schemas.catalog import LocalIds
 from schemas.errors import CognistreamError
+from schemas.recordbatch_write import RecordsBody
 from schemas.topics import full_name
 
 BEAT = 0.02
@@ -64,7 +66,7 @@ class Told(BaseModel):
 
 
 @dataclass(slots=True)
-class _Cut:
+class Cut:
     """Events `first`..`last` of a stretch."""
 
     stretch: Stretch
@@ -80,7 +82,7 @@ class _Flow:
         self._stretch: Stretch | None = None
         self._at = 0
 
-    def take(self, most: int) -> _Cut | None:
+    def take(self, most: int) -> Cut | None:
         """The next events, `most` at most; None when there are no more."""
         while self._stretch is None or self._at == self._stretch.n:
             self._stretch, self._at = next(self._stretches, None), 0
@@ -88,17 +90,19 @@ class _Flow:
                 return None
         first = self._at
         self._at = min(first + most, self._stretch.n)
-        return _Cut(self._stretch, first, self._at)
+        return Cut(self._stretch, first, self._at)
 
 
 class Publisher:
     """Sends the traffic of `orders` through an idempotent producer."""
 
+    packs = Packer
+
     def __init__(self, orders: Orders, stop: asyncio.Event) -> None:
         self._plan, self._prefix, self._stop = orders.plan, orders.prefix, stop
         traffic = orders.plan.traffic()
-        self._flow = _Flow(traffic.stretches())
-        self._packer = Packer(
+        self.flow = _Flow(traffic.stretches())
+        self.packer = self.packs(
             traffic.fleet, LocalIds(), orders.plan.partitions, orders.plan.flaws, orders.plan.probe_every
         )
         self._waiting: set[asyncio.Future[object]] = set()
@@ -113,13 +117,13 @@ class Publisher:
         while not self._stop.is_set() and (elapsed := time.monotonic() - began) < self._plan.seconds:
             due = AT_ONCE if self._plan.rate is None else int(elapsed * self._plan.rate) - sent
             if due > 0:
-                cut = self._flow.take(min(due, AT_ONCE))
+                cut = self.flow.take(min(due, AT_ONCE))
                 if cut is None:
                     break
-                await self._send(producer, cut)
+                await self.send(producer, cut)
                 sent += cut.last - cut.first
             await self._pause(began, behind=due > AT_ONCE)
-        await self._settle(0)
+        await self.settle(0)
         self.told.seconds = round(time.monotonic() - began, 3)
 
     async def _pause(self, began: float, *, behind: bool) -> None:
@@ -127,17 +131,25 @@ class Publisher:
         rest = BEAT - (time.monotonic() - began) % BEAT
         await asyncio.sleep(0 if behind or self._plan.rate is None else rest)
 
-    async def _send(self, producer: AIOKafkaProducer, cut: _Cut) -> None:
-        packed = self._packer.pack(cut.stretch, cut.first, cut.last, time.time_ns())
-        codec = CODECS[self._plan.compression]
+    async def send(self, producer: AIOKafkaProducer, cut: Cut) -> None:
+        """Pack the events of a cut and hand them to the producer."""
+        packed = self.packer.pack(cut.stretch, cut.first, cut.last, time.time_ns())
         for (topic, partition), body in packed.bodies.items():
-            await self._settle(IN_FLIGHT - 1)
-            batch = SourceBatch(body, codec)
-            future = await producer.send_batch(batch, full_name(self._prefix, topic), partition=partition)
-            self._waiting.add(future)
+            await self.settle(IN_FLIGHT - 1)
+            self._waiting.add(await self.post(producer, topic, partition, body))
         self._count(cut, packed)
 
-    def _count(self, cut: _Cut, packed: Packed) -> None:
+    async def post(
+        self, producer: AIOKafkaProducer, topic: str, partition: int, body: RecordsBody
+    ) -> asyncio.Future[object]:
+        """Hand a record batch to the producer; the future is done when it is acknowledged."""
+        batch = SourceBatch(body, CODECS[self._plan.compression])
+        sent: asyncio.Future[object] = await producer.send_batch(
+            batch, full_name(self._prefix, topic), partition=partition
+        )
+        return sent
+
+    def _count(self, cut: Cut, packed: Packed) -> None:
         told = self.told
         told.published += packed.records
         told.events += packed.events
@@ -149,7 +161,7 @@ class Publisher:
             if high > low:
                 told.time_ms = max(told.time_ms, int(part.ts[high - 1]))
 
-    async def _settle(self, most: int) -> None:
+    async def settle(self, most: int) -> None:
         """Until at most `most` batches wait; raises what went wrong with any of them."""
         while len(self._waiting) > most:
             done, self._waiting = await asyncio.wait(self._waiting, return_when=asyncio.FIRST_COMPLETED)
@@ -168,14 +180,14 @@ class Publisher:
         print(self.told.model_copy(update=more).model_dump_json(), flush=True)  # noqa: T201  read by the demo
 
 
-async def main(orders: Orders) -> None:
-    """Publish as told."""
+async def main(orders: Orders, kind: type[Publisher] = Publisher, **options: Any) -> None:
+    """Publish as told, by a publisher of that kind; `options` are more arguments of the producer."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    publisher = Publisher(orders, stop)
+    publisher = kind(orders, stop)
     settings = Settings.read(bootstrap_servers=orders.bootstrap, prefix=orders.prefix)
-    producer = AIOKafkaProducer(**settings.aiokafka(), enable_idempotence=True, linger_ms=0)
+    producer = AIOKafkaProducer(**settings.aiokafka(), enable_idempotence=True, linger_ms=0, **options)
     await producer.start()
     telling = asyncio.create_task(publisher.tell())
     try:

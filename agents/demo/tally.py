@@ -73,6 +73,10 @@ class Tally:
         self._gaps += abs(first - expected)
         self._journal[place] = following
 
+    def read_to(self, place: Place) -> int:
+        """Offset up to which the journal says that everything is decided."""
+        return self._journal.get(place, 0)
+
     def conservation(self, ends: dict[Place, int]) -> Conservation:
         """The account against the ends of the sources: next offset by place."""
         lost = twice = invented = gaps = 0

@@ -1,0 +1,102 @@
+"""Harm to the changelog of the state: the broker compacts it, an operator loses it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+
+from agents.column_reader import column_reader
+from agents.demo.processes import Child, ProcessFailed
+from agents.runtime.commit import STATE
+from connectors.admin import TopicAdmin
+
+from .comparison import PARTITIONS
+from .stage import Stage
+
+EAGER = {
+    "segment.bytes": str(1 << 20),
+    "segment.ms": "3000",
+    "min.cleanable.dirty.ratio": "0.001",
+    "max.compaction.lag.ms": "1000",
+}
+"""Small segments, compacted as soon as they are closed."""
+REBUILD = ("-m", "agents.cli", "state", "rebuild", "--yes")
+REBUILT_WITHIN = 120.0
+
+
+def _set(stage: Stage, kind: ResourceType, name: str, settings: Mapping[str, str]) -> None:
+    entries = [ConfigEntry(k, v, incremental_operation=AlterConfigOpType.SET) for k, v in settings.items()]
+    resource = ConfigResource(kind, name, incremental_configs=entries)
+    for answer in AdminClient(stage.settings.confluent()).incremental_alter_configs([resource]).values():
+        answer.result(30)
+
+
+async def compact_eagerly(stage: Stage) -> None:
+    """From now on the broker rolls and compacts the changelog all the time."""
+    await asyncio.to_thread(_set, stage, ResourceType.TOPIC, stage.settings.topic(STATE), EAGER)
+    await asyncio.to_thread(_set, stage, ResourceType.BROKER, "1", {"log.cleaner.backoff.ms": "500"})
+
+
+async def compacted(stage: Stage) -> bool:
+    """Whether less than half of the changelog's offsets is left; counts what is gone."""
+    kept = offsets = 0
+    async with column_reader(stage.settings) as reader:
+        places = [(STATE, partition) for partition in range(PARTITIONS)]
+        for first, end in (await reader.spans(places)).values():
+            offsets += end - first
+        async for batch in reader.read(dict.fromkeys(places, 0)):
+            kept += batch.n
+    stage.counts["changelog offsets without a record"] = offsets - kept
+    return kept * 2 < offsets
+
+
+async def until_compacted(stage: Stage, seconds: float) -> None:
+    """Wait for the broker's cleaner; it is a problem when it does nothing."""
+    deadline = time.monotonic() + seconds
+    while not await compacted(stage):
+        if time.monotonic() > deadline:
+            raise ProcessFailed(f"the broker did not compact the changelog within {seconds:.0f} s")
+        await asyncio.sleep(1)
+
+
+async def delete(stage: Stage) -> None:
+    """The changelog is deleted and made anew, empty."""
+    client, name = AdminClient(stage.settings.confluent()), stage.settings.topic(STATE)
+    await asyncio.to_thread(client.delete_topics([name])[name].result, 30)
+    deadline = time.monotonic() + 30
+    while name in client.list_topics(timeout=10).topics and time.monotonic() < deadline:
+        await asyncio.sleep(0.1)
+    admin = TopicAdmin(stage.settings.confluent(), stage.prefix)
+    await asyncio.to_thread(admin.create, [STATE], partitions=PARTITIONS)
+    stage.counts["changelog deleted"] += 1
+
+
+async def truncate(stage: Stage) -> None:
+    """The first half of the changelog is deleted; compacted topics let nobody do that until they are told otherwise."""
+    name = stage.settings.topic(STATE)
+    async with column_reader(stage.settings) as reader:
+        spans = await reader.spans([(STATE, partition) for partition in range(PARTITIONS)])
+    await asyncio.to_thread(_set, stage, ResourceType.TOPIC, name, {"cleanup.policy": "compact,delete"})
+    cut = [TopicPartition(name, partition, (first + end) // 2) for (_, partition), (first, end) in spans.items()]
+    for answer in AdminClient(stage.settings.confluent()).delete_records(cut).values():
+        await asyncio.to_thread(answer.result, 30)
+    await asyncio.to_thread(_set, stage, ResourceType.TOPIC, name, {"cleanup.policy": "compact"})
+    stage.counts["changelog truncated"] += 1
+
+
+async def rebuild(stage: Stage) -> None:
+    """The way back: write the state anew from the sources, in journal order."""
+    child = await Child.start("rebuild", REBUILD, stage.environment(0), stage.folder / "rebuild.log")
+    try:
+        async with asyncio.timeout(REBUILT_WITHIN):
+            await child.process.wait()
+    except TimeoutError:
+        await child.stop()
+        raise ProcessFailed(f"the state was not rebuilt within {REBUILT_WITHIN:.0f} s (log: {child.log})") from None
+    if child.process.returncode:
+        raise child.failure()
+    stage.counts["state rebuilt"] += 1
