@@ -24,8 +24,10 @@ from agents.app import build
 from agents.readiness import Readiness
 from agents.runtime.app import ColumnApp
 from agents.runtime.decider import DeciderFactory
+from agents.runtime.recovering import Recovering
 from agents.settings import Settings
 from connectors.admin import TopicAdmin
+from connectors.state_folder import require_room, unusable
 from schemas import kernels
 from schemas.errors import CognistreamError
 
@@ -34,8 +36,11 @@ log = logging.getLogger(__name__)
 STOP_SECONDS = 4.5
 """A stop that takes longer is cut short; the group then waits for the session to end."""
 
+Recovery = Callable[[Recovering], None]
 Progress = Callable[[int, int, str], None]
 """(done, all, name) of a kernel that is ready."""
+LOOK_SECONDS = 0.2
+"""How often it is told how far recovery is."""
 
 
 def run(
@@ -44,15 +49,17 @@ def run(
     *,
     progress: Progress = lambda *_: None,
     reload: Callable[[], None] = lambda: None,
+    recovery: Recovery = lambda _: None,
 ) -> int:
     """Run a worker until it is told to stop; answers the exit status. Errors are told on standard error.
 
-    `reload` is what SIGHUP does.
+    `reload` is what SIGHUP does; `recovery` is told all the time how far recovery is.
     """
     try:
+        require_room(settings.state)
         partitions = TopicAdmin(settings.confluent(), settings.prefix).check()
         warm(settings.state, progress)
-        asyncio.run(_signalled_serve(settings, partitions, new, reload))
+        asyncio.run(_signalled_serve(settings, partitions, new, reload, recovery))
     except CognistreamError as error:
         print(f"cognistream worker: {error}", file=sys.stderr)  # noqa: T201  the person who started it reads it
         return 1
@@ -60,38 +67,51 @@ def run(
 
 
 def warm(state: Path, progress: Progress = lambda *_: None) -> None:
-    """Compile the kernels, or load them from the cache in the state folder; minutes the first time."""
+    """Compile the kernels, or load them from the cache in the state folder; minutes the first time.
+
+    Raises `StateFolderUnusable` when there is no room for them.
+    """
     if "NUMBA_CACHE_DIR" not in os.environ:
         cast(Any, numba).config.CACHE_DIR = str(state / "kernels")
-    for done, total, name in kernels.warm():
-        progress(done, total, name)
+    try:
+        for done, total, name in kernels.warm():
+            progress(done, total, name)
+    except OSError as error:
+        raise unusable(Path(os.environ.get("NUMBA_CACHE_DIR", state)), error) from error
 
 
 async def _signalled_serve(
-    settings: Settings, partitions: int, new: DeciderFactory, reload: Callable[[], None]
+    settings: Settings, partitions: int, new: DeciderFactory, reload: Callable[[], None], recovery: Recovery
 ) -> None:
     loop, told = asyncio.get_running_loop(), asyncio.Event()
     loop.add_signal_handler(signal.SIGHUP, reload)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _signalled, told, number)
-    await serve(build(settings, partitions, new), told)
+    await serve(build(settings, partitions, new), told, recovery)
 
 
-async def serve(app: ColumnApp, told: asyncio.Event) -> None:
+async def serve(app: ColumnApp, told: asyncio.Event, recovery: Recovery = lambda _: None) -> None:
     """Run `app` until `told` is set or it fails; raises the failure. It has stopped when this returns."""
     settings = app.settings
     readiness = Readiness(settings.host, settings.port, app.status)
     log.info("listening on http://%s:%d/ready", settings.host, await readiness.start())
-    starting = asyncio.create_task(app.start())
+    starting, telling = asyncio.create_task(app.start()), asyncio.create_task(_tell(app, recovery))
     try:
         await _first(starting, told, app)
         if not app.failed.is_set() and not told.is_set():
             log.info("deciding as %s, %d partitions in all", settings.group, app.partitions)
             await asyncio.wait(_waiters(told, app), return_when=asyncio.FIRST_COMPLETED)
     finally:
+        telling.cancel()
         await _stop(app, starting, readiness)
     if app.stopping_for is not None:
         raise app.stopping_for
+
+
+async def _tell(app: ColumnApp, recovery: Recovery) -> None:
+    while True:
+        recovery(app.recovery())
+        await asyncio.sleep(LOOK_SECONDS)
 
 
 def _signalled(told: asyncio.Event, number: signal.Signals) -> None:

@@ -9,11 +9,39 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 from pathlib import Path
 
 import platformdirs
 
+from schemas.errors import CognistreamError
+
 _WITH_KERNELS = ("schemas", "streams", "connectors/traffic")
+
+
+_PROBE_BYTES = 1 << 16
+
+
+class StateFolderUnusable(CognistreamError):
+    """Nothing can be written to the state folder."""
+
+
+def require_room(folder: Path) -> None:
+    """Make `folder` if it is missing; StateFolderUnusable when it is read-only, full, or no folder at all."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(bytes(_PROBE_BYTES))
+    except OSError as error:
+        raise unusable(folder, error) from None
+
+
+def unusable(folder: Path, error: OSError) -> StateFolderUnusable:
+    """What to tell a person of an `error` met in `folder`."""
+    return StateFolderUnusable(
+        f"the state folder {folder} cannot be written ({error.strerror}): make room there, let it be written, or "
+        "name another one in COGNISTREAM_STATE. No event is lost: nothing was decided."
+    )
 
 
 def state_folder() -> Path:
