@@ -17,6 +17,7 @@ from schemas.catalog import LocalIds, SchemaIds
 from schemas.columns import ColumnBatch
 from streams.pipeline import Effects, Lane
 from streams.policy import Policy, PolicyError
+from streams.recollection import Recollection
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +60,10 @@ class _Follower(Lane):
     def __init__(self, leader: Deciders, partition: int, partitions: int, **made_of: Any) -> None:
         super().__init__(partition, partitions, **made_of)
         self._leader = leader
+
+    def recollection(self) -> Recollection:
+        """What fills the windows of repeats, once all rows are restored; `StateApart` when rows are missing."""
+        return Recollection(self)
 
     def step(self, batches: Sequence[ColumnBatch], *, tick: int | None = None, policy: Policy | None = None) -> Effects:
         """As `Lane.step`, under the worker's policy of this moment unless another is given."""

@@ -61,10 +61,11 @@ LATENCY_SECONDS: Final = BulkHistogram(
 LAG: Final = Gauge("cognistream_lag", "Records of a source partition that are not decided yet", ["topic", "partition"])
 # Agents known to a partition.
 STATE_ROWS: Final = Gauge("cognistream_state_rows", "Agents known to a partition", ["partition"])
-# Recovery after a start: rows read back, and offsets of `agent.state` still to read. Both rest once it is done.
+# Recovery after a start: rows read back, and offsets of `agent.state`, then of the sources, still to read. Both rest
+# once it is done.
 RECOVERED_ROWS: Final = Counter("cognistream_recovered_rows", "Rows read back from agent.state", ["partition"])
 RECOVERY_REMAINING: Final = Gauge(
-    "cognistream_recovery_remaining", "Offsets of agent.state still to read", ["partition"]
+    "cognistream_recovery_remaining", "Offsets of agent.state and sources still to read", ["partition"]
 )
 # 1 while a partition is held: `registry` (does not answer), `crc` (bytes damaged thrice). Look at the log at once.
 PARTITION_PAUSED: Final = Gauge("cognistream_partition_paused", "Whether a partition is held", ["partition", "reason"])

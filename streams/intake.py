@@ -223,6 +223,18 @@ def pieces(batch: ColumnBatch, most: int) -> Iterator[tuple[int, ColumnBatch]]:
         yield begin, part_of(batch, slice(begin, end), start, until)
 
 
+def part_until(batch: ColumnBatch, until: int) -> ColumnBatch:
+    """The records before the offset `until`, where the batch may end too."""
+    if batch.next <= until:
+        return batch
+    return part_of(batch, slice(0, int(np.searchsorted(batch.off, until))), batch.start, until)
+
+
+def part_from(batch: ColumnBatch, start: int) -> ColumnBatch:
+    """The records from the offset `start` on, which lies in the batch."""
+    return part_of(batch, slice(int(np.searchsorted(batch.off, start)), batch.n), start, batch.next)
+
+
 def part_of(batch: ColumnBatch, cut: slice, start: int, until: int) -> ColumnBatch:
     """The records `cut` of a batch and what it refused, as a batch of the offsets from `start` up to `until`."""
     columns = {name: getattr(batch, name)[cut] for name in ("off", "ts", "ks", "kl", "vs", "vl", "hs", "hl")}

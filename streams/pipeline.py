@@ -16,11 +16,12 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from schemas.avro_encode import Spans
 from schemas.catalog import SchemaIds
 from schemas.columns import ColumnBatch, Longs
-from schemas.errors import CognistreamError
+from schemas.errors import CognistreamError, FormatError
 from schemas.event_types import SOURCES
 from schemas.reasons import Reason
 from schemas.record_headers import NO_HEADERS, find_header
@@ -104,7 +105,7 @@ class Lane:
         self.partition, self.partitions = partition, partitions
         self.ids, self.build = ids, build
         self.table = StateTable()
-        self.position = Position({}, 0, NO_HASH)
+        self.position = Position({}, 0, NO_HASH, rows=0)
         self.trace: Trace = lambda name: nullcontext()  # noqa: ARG005  measures nothing
         self._sources = {source.topic: source for source in map(Source, SOURCES)}
         self._voices = {source.name: Voice(source, ids) for source in self._sources.values()}
@@ -133,10 +134,12 @@ class Lane:
         return {f"{name}.events": offset for name, offset in self.position.sources.items()}
 
     def restore(self, batch: ColumnBatch) -> None:
-        """Take rows and position from a batch of `agent.state`, in the order of the topic.
+        """Take rows and position from a batch of `agent.state`, in the order of the topic. The windows of repeats are
+        empty afterwards: a `Recollection` fills them.
 
         FormatError for records that are no rows; RegistryUnreachable when their schema cannot be fetched.
         """
+        self.forget({})
         for _, piece in pieces(batch, PIECE):
             self.position = self._codec.read(piece, self.table) or self.position
         self._moment = -1
@@ -144,13 +147,18 @@ class Lane:
     def remember(self, batch: ColumnBatch, left_out: Longs) -> None:
         """Fill the window of repeats from records of a source decided before, those at the offsets `left_out` (the
         `refused` of the journal's reads) excepted. Call it after `restore`, oldest record first.
+
+        RegistryUnreachable before anything was entered; FormatError for a record that could be read when it was decided
+        and now cannot.
         """
         source = self._sources[batch.topic]
         window = self._windows[source.name]
         for piece in source.resolve(batch, self.ids).pieces():
             done = source.decode(piece, self._room)
             b, m = done.batch, done.frame.matrix
-            done.error[np.isin(b.off, left_out)] = Reason.EVENT_ID_REUSED
+            refused = np.isin(b.off, left_out)
+            _refuse_unreadable(b, done.error, ~refused)
+            done.error[refused] = Reason.EVENT_ID_REUSED
             refill(
                 b.buf, b.off, b.ks, b.kl, b.vs, b.vl, m, source.spans, done.error,
                 window.ring, window.heads, window.seen,
@@ -305,6 +313,7 @@ class Lane:
             step.out.add(JOURNAL, None, value, step.moment)
             self.position.entry, self.position.entry_hash = step.entry, hashlib.sha256(value).digest()
             self.position.policy_version, self.position.build = self.policy.version, self.build
+            self.position.rows = self.rows
             step.out.add(STATE, POSITION_KEY, encode(STATE, self.position.as_value(), self.ids), step.moment)
         outputs = step.out.in_order()
         for name, bodies in outputs.items():
@@ -336,6 +345,17 @@ class _Step:
         self.reads = Reads()
         self.records = RecordsHash()
         self.fingerprints: dict[bytes, None] = {}
+
+
+def _refuse_unreadable(batch: ColumnBatch, error: Longs, decided: NDArray[np.bool_]) -> None:
+    """A window with a hole would decide its next repeat a second time."""
+    bad = np.flatnonzero(decided & (error != Reason.OK))
+    if len(bad):
+        raise FormatError(
+            f"{batch.topic}[{batch.partition}]: the record at offset {int(batch.off[bad[0]])} was decided once and cannot "
+            f"be read now ({Reason(int(error[bad[0]])).label}). Is the schema registry the one that it was decided "
+            "with? Give the worker that one (SCHEMA_REGISTRY_URL), or register the schema again."
+        )
 
 
 def _traceparent(batch: ColumnBatch) -> Spans | None:

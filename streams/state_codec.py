@@ -22,6 +22,7 @@ from schemas.columns import Column, ColumnBatch, Frame, Layout, Longs
 from schemas.errors import FormatError
 from schemas.kernels import kernel
 from schemas.topics import POSITION_KEY
+from schemas.wire import WireError
 from schemas.wire import decode as decode_one
 
 from .outputs import Outbox
@@ -167,13 +168,16 @@ def load(trust, limit, habit, rows, buf, m):  # type: ignore[no-untyped-def]
 
 @dataclass(slots=True)
 class Position:
-    """Where a lane stands: next offset per source, last journal entry and the hash of its value."""
+    """Where a lane stands: next offset per source, last journal entry and the hash of its value; and how many rows the
+    state had then, -1 in records of builds that did not say.
+    """
 
     sources: dict[str, int]
     entry: int
     entry_hash: bytes
     policy_version: str = ""
     build: str = ""
+    rows: int = -1
 
     def as_value(self) -> dict[str, Any]:
         """The position record's value."""
@@ -184,6 +188,7 @@ class Position:
             "entry_hash": self.entry_hash,
             "policy_version": self.policy_version,
             "build": self.build,
+            "rows": self.rows,
         }
         return {"position": position, "trust": None, "limit": None, "habits": None}
 
@@ -215,17 +220,19 @@ class StateCodec:
         """Take the rows of a batch of `agent.state`; the last position in it, or None. FormatError for what no lane
         ever wrote.
         """
+        if batch.refused:
+            raise _damaged(batch, batch.refused[0].first)
         positions = np.flatnonzero(batch.kl == 1)
         agents = np.flatnonzero(batch.kl != 1)
         frame = self._decoded(batch, agents)
         rows = table.rows_of(batch.buf, batch.ks, batch.kl)
         strange = agents[rows[agents] < 0]
         if len(strange):
-            raise _damaged(batch, int(strange[0]))
+            raise _no_row(batch, int(strange[0]))
         columns = np.ascontiguousarray(frame.matrix[self._columns])
         damaged = load(table.trust, table.limit, table.habit, rows, frame.buf, columns)
         if damaged >= 0:
-            raise _damaged(batch, damaged)
+            raise _no_row(batch, damaged)
         table.recount(rows[agents])
         return self._position(batch, int(positions[-1])) if len(positions) else None
 
@@ -238,7 +245,7 @@ class StateCodec:
             decode(self._plan(batch, int(number)), batch.buf, batch.vs, batch.vl, select, frame, error)
         bad = agents[error[agents] != 0]
         if len(bad):
-            raise _damaged(batch, int(bad[0]))
+            raise _no_row(batch, int(bad[0]))
         return frame
 
     def _plan(self, batch: ColumnBatch, number: int) -> Plan:
@@ -254,15 +261,24 @@ class StateCodec:
 
     def _position(self, batch: ColumnBatch, i: int) -> Position:
         if batch.key(i) != POSITION_KEY:
-            raise _damaged(batch, i)
-        _, value = decode_one(batch.value(i), self._ids, self._reader)
-        position = value["position"]
+            raise _no_row(batch, i)
+        try:
+            position = decode_one(batch.value(i), self._ids, self._reader)[1]["position"]
+        except WireError:
+            position = None
+        if position is None:
+            raise _no_row(batch, i)
         sources = {row["source"]: row["next"] for row in position.pop("sources")}
         return Position(sources, **position)
 
 
-def _damaged(batch: ColumnBatch, i: int) -> FormatError:
+def _no_row(batch: ColumnBatch, i: int) -> FormatError:
+    return _damaged(batch, int(batch.off[i]))
+
+
+def _damaged(batch: ColumnBatch, offset: int) -> FormatError:
     return FormatError(
-        f"{batch.topic}[{batch.partition}]: the record at offset {int(batch.off[i])} is no row of the state. "
-        "Something else writes to this topic; restore it or start under another prefix."
+        f"{batch.topic}[{batch.partition}]: the record at offset {offset} is no row of the state: its bytes are "
+        "damaged, or something else writes to this topic. Nothing is decided on it. Make the state anew from sources "
+        f"and journal: cognistream state rebuild --partition {batch.partition}"
     )

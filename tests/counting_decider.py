@@ -40,6 +40,9 @@ class CountingDecider:
             else:
                 self.counts[key] = int(value)
 
+    def recollection(self) -> None:
+        """It remembers nothing but its rows."""
+
     def step(self, batches: Sequence[ColumnBatch], *, tick: int | None = None) -> Effects:
         """One output per record: the key, and how often it was seen."""
         outputs, state, read, touched = RecordsBody(), RecordsBody(), 0, {}

@@ -46,12 +46,13 @@ def worker(
 
 
 def _run(found: Settings) -> int:
-    from contextlib import ExitStack
+    from contextlib import ExitStack, closing
 
+    from agents.cli.recovery import RecoveryView
     from agents.deciding import Deciders
     from agents.worker import run
 
-    with ExitStack() as compiling:
+    with ExitStack() as compiling, closing(RecoveryView()) as recovery:
         report = compiling.enter_context(progress())
 
         def ready(done: int, total: int, name: str) -> None:
@@ -60,4 +61,4 @@ def _run(found: Settings) -> int:
                 compiling.close()
 
         new = Deciders(found)
-        return run(found, new, progress=ready, reload=new.reload)
+        return run(found, new, progress=ready, reload=new.reload, recovery=recovery)

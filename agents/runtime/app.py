@@ -31,6 +31,7 @@ from .lane import LaneTask, StepTimes
 from .positions import Positions
 from .producer import CommitFailed, Fenced
 from .producers import ColumnBoot, Producers
+from .recovering import Recovering
 from .table import ColumnTable
 
 log = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ class ColumnApp(faust.App):
         self.table = ColumnTable(self)
         self.tables.add(self.table)
         self.positions = Positions(self)
+        self._recovering = Recovering()
         self.lanes: dict[int, LaneTask] = {}
         self.broken: dict[int, str] = {}
         """Partitions that cannot be read on, and why."""
@@ -173,7 +175,8 @@ class ColumnApp(faust.App):
             "partitions": sorted(self.lanes),
             "paused": self.broken,
             "lag": sum(self._lag(lane) for lane in self.lanes.values()),
-            "recovering": self._remaining(),
+            "recovering": self.recovery().left,
+            "recovering_seconds": self._recovering.seconds,
             "rows": sum(lane.decider.rows for lane in self.lanes.values()),
             "decided": self.counting.decided,
             "commits": self.counting.commits,
@@ -188,12 +191,13 @@ class ColumnApp(faust.App):
             total += lag
         return total
 
-    def _remaining(self) -> int:
-        """Offsets of the changelog still to read before deciding begins."""
+    def recovery(self) -> Recovering:
+        """How far recovery is now."""
         remaining = self.table.remaining()
         for partition, offsets in remaining.items():
             self.counting.remaining(partition, offsets)
-        return sum(remaining.values())
+        self._recovering.take(sum(remaining.values()))
+        return self._recovering
 
     # ------------------------------------------------------------------ failures
 
@@ -221,7 +225,12 @@ class ColumnApp(faust.App):
         self.fail(reason)
 
     def partition_broken(self, topic: str, partition: int, error: Exception) -> None:
-        """Bytes of a partition stay damaged: it is read no further, the others go on."""
+        """Bytes of a partition stay damaged: it is read no further, the others go on. Without the state of a partition
+        that it owns a worker cannot.
+        """
+        if topic == self.settings.topic(STATE) and self.table.recovers(partition):
+            self.fail(error)
+            return
         self.broken[partition] = str(error)
         self.counting.paused(partition, "crc", True)
         log.error("partition %d of %s is read no further, the others go on: %s", partition, topic, error)

@@ -4,7 +4,9 @@
    before anything of its state is read. Survives: a former owner that is slow, paused or cut off; the broker ends the
    transaction that it left open and refuses whatever it sends later.
 2. **Recover.** The rows and positions of `agent.state` are read, committed transactions only, to the end that the topic
-   had after step 1. Survives: a death between steps 5 and 6; what was sent and not committed is never seen.
+   had after step 1. Rows and journal must be those of the position, else the worker refuses; the windows of repeats
+   are filled from the sources. Survives: a death between steps 5 and 6; what was sent and not committed is never seen.
+   A changelog that was cut, restored or damaged.
 3. **Seek.** Each source is read from the position in the state. Survives: group offsets that lag or were lost; they
    only serve lag displays.
 4. **Decide.** A step takes batches and changes memory alone. Survives: an exception in a stage; nothing was sent, the

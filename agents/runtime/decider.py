@@ -7,6 +7,7 @@ from typing import Protocol
 
 from schemas.columns import ColumnBatch
 from streams.pipeline import Effects
+from streams.recollection import Recollection
 
 
 class Decider(Protocol):
@@ -24,6 +25,13 @@ class Decider(Protocol):
 
     def restore(self, batch: ColumnBatch) -> None:
         """Take rows and position from a batch of `agent.state`."""
+        ...
+
+    def recollection(self) -> Recollection | None:
+        """What fills the memory that stands in no changelog, now that all is restored; None when there is none.
+
+        Raises `StateApart` when what was restored cannot be whole.
+        """
         ...
 
     def step(self, batches: Sequence[ColumnBatch], *, tick: int | None = None) -> Effects:

@@ -16,10 +16,12 @@ from faust.tables.base import Collection
 from faust.tables.manager import TableManager
 
 from schemas.columns import ColumnBatch
+from streams.intake import part_from
 
 from .commit import STATE
 from .consumer import ColumnSchema
 from .decider import Decider
+from .remembering import Remembering
 
 if TYPE_CHECKING:
     from .app import ColumnApp
@@ -29,10 +31,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class State:
-    """Memory of one partition; `next` is the changelog offset that it stands for, None before anything was read."""
+    """Memory of one partition; `next` is the changelog offset that it stands for, None before anything was read;
+    `remembers`: whether it also holds what stands in no changelog.
+    """
 
     decider: Decider
     next: int | None = None
+    remembers: bool = False
 
 
 class ColumnTable(Collection):
@@ -51,6 +56,9 @@ class ColumnTable(Collection):
         )  # fmt: skip
         self.states: dict[int, State] = {}
         self.active: set[int] = set()
+        self._shares = 0
+        """How often the partitions were shared anew."""
+        self.remembering = Remembering(app)
         self.settled = False
         """Whether `active` is what this worker owns now, all of it recovered."""
 
@@ -62,6 +70,10 @@ class ColumnTable(Collection):
 
     def _changelog_topic_name(self) -> str:
         return self.app.settings.topic(STATE)
+
+    async def on_stop(self) -> None:
+        """Read nothing more."""
+        self.remembering.stop()
 
     async def on_start(self) -> None:
         """Stock would open a store and create the changelog topic; the checks at start have seen that it exists."""
@@ -99,7 +111,10 @@ class ColumnTable(Collection):
             return
         if state.next is not None and batch.next <= state.next:
             return
-        if batch.n:
+        if state.next is not None and batch.start < state.next:  # recovery begins with the last record it knows
+            batch = part_from(batch, state.next)
+        if batch.n or batch.refused:
+            state.remembers = False
             await asyncio.get_running_loop().run_in_executor(self.app.pool, state.decider.restore, batch)
         state.next = batch.next
         self.app.counting.recovered(tp.partition, batch.n)
@@ -112,15 +127,22 @@ class ColumnTable(Collection):
         offsets[tp] = expected - 1
         await self.app.columns.seek_wait({tp: expected})
 
+    def recovers(self, partition: int) -> bool:
+        """Whether a partition that this worker owns is being recovered."""
+        recovery = cast(TableManager, self.app.tables).recovery
+        return recovery.in_recovery and any(tp.partition == partition for tp in recovery.active_tps)
+
     def unsettle(self) -> None:
         """Nothing is owned until the next recovery ends."""
         self.active, self.settled = set(), False
+        self._shares += 1
+        self.remembering.stop()
 
     def remaining(self) -> dict[int, int]:
-        """Offsets of the changelog still to read, by owned partition."""
+        """Offsets still to read before deciding begins, by owned partition: of the changelog, then of the sources."""
         recovery = cast(TableManager, self.app.tables).recovery
         if not recovery.in_recovery:
-            return dict.fromkeys(self.active, 0)
+            return dict.fromkeys(self.active, 0) | self.remembering.left
         return {tp.partition: max(0, offsets) for tp, offsets in recovery.active_remaining().items()}
 
     async def on_rebalance(self, assigned: Any, *_: Any, **__: Any) -> None:
@@ -135,13 +157,20 @@ class ColumnTable(Collection):
     async def on_recovery_completed(self, active_tps: Any, standby_tps: Any) -> None:
         """The owned partitions are recovered; seeking follows, then reading. Their changelog is ours alone now."""
         try:
-            await self.app.columns.stop_fetching(set(active_tps) - set(standby_tps))
+            await self._complete(set(active_tps), set(standby_tps))
         except Exception as error:  # Recovery does not look at what becomes of this call
             self.app.fail(error)
             raise
+
+    async def _complete(self, active_tps: set[Any], standby_tps: set[Any]) -> None:
+        share = self._shares
+        await self.app.columns.stop_fetching(active_tps - standby_tps)
+        if share != self._shares:
+            return
         self.active = {tp.partition for tp in active_tps}
         for partition in self.active:
             if partition not in self.states:
                 self.states[partition] = State(self.app.new_decider(partition))
-        self.settled = True
-        await self.call_recover_callbacks()
+        if await self.remembering.fill(self.active):
+            self.settled = True
+            await self.call_recover_callbacks()
