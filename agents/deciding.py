@@ -33,9 +33,9 @@ class Deciders:
         self._follow(policy_of(settings))
 
     def __call__(self, partition: int, partitions: int) -> Decider:
-        """A lane without state."""
+        """A lane without state. A commit ends before the next step, so that a step may use the memory of the last."""
         made_of = {"policy": self.policy, "ids": self._ids, "build": self._build}
-        lane = _Follower(self, partition, partitions, **made_of, reuse=True)  # a commit ends before the next step
+        lane = _Follower(self, partition, partitions, **made_of, breaks=True, reuse=True)
         lane.trace = _measured
         return lane
 

@@ -67,7 +67,8 @@ RECOVERED_ROWS: Final = Counter("cognistream_recovered_rows", "Rows read back fr
 RECOVERY_REMAINING: Final = Gauge(
     "cognistream_recovery_remaining", "Offsets of agent.state and sources still to read", ["partition"]
 )
-# 1 while a partition is held: `registry` (does not answer), `crc` (bytes damaged thrice). Look at the log at once.
+# 1 while a partition is held: `registry` (does not answer), `crc` (bytes damaged thrice), `breaker` (a bad deploy; see
+# `cognistream dlq resume --help`). Look at the log at once.
 PARTITION_PAUSED: Final = Gauge("cognistream_partition_paused", "Whether a partition is held", ["partition", "reason"])
 # 1 when every assigned partition is recovered and read.
 READY: Final = Gauge("cognistream_ready", "Whether the worker decides all its partitions")

@@ -45,7 +45,7 @@ DEAD_LETTER_BYTES: Final = SOURCE_BYTES + 64 * KIB
 PREFIXED_BYTES: Final = 1024 * MIB
 """What a partition keeps under a prefix, where nothing expires by time."""
 
-Key = Literal["agent", "partition", "original"]
+Key = Literal["agent", "partition", "original", "source"]
 Role = Literal["source", "derived", "internal"]
 
 
@@ -113,6 +113,10 @@ TOPICS: Final[tuple[Topic, ...]] = (
     Topic(
         "dead.letters", "dead_letter", "derived", "original", 30 * DAY_MS, DEAD_LETTER_BYTES,
         "what could not be decided: the original bytes, their place and the reason",
+    ),
+    Topic(
+        "breaker.resumes", "breaker_resume", "internal", "source", None, MIB,
+        "how far partitions that a breaker stopped are to be decided all the same", _COMPACTION,
     ),
     Topic(
         "agent.state", "agent_state", "internal", "agent", None, OUTPUT_BYTES,

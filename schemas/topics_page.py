@@ -15,6 +15,7 @@ _KEYS: Final = {
     "agent": "`tenant_id/agent_id`",
     "partition": "none; the partition says whose it is",
     "original": "as in the source",
+    "source": "`source/partition`, like `kaizen.events/3`",
 }
 
 _INTRO: Final = f"""# Topics

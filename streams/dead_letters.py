@@ -97,19 +97,21 @@ class DeadLetters:
             next(part["type"] for part in schema["fields"] if part["name"] == "headers")
         )
 
-    def write(self, out: Outbox, done: Decoded, moment: int) -> None:
-        """Append a letter per refused record and record batch, in the order of offsets, with `moment` (ms) as time."""
+    def write(self, out: Outbox, done: Decoded, moments: Longs) -> None:
+        """Append a letter per refused record and record batch, in the order of offsets. Their time is of `moments`,
+        shape (n + 1,): the latest known before each record and after the last, in ms.
+        """
         batch = done.batch
         refused = np.flatnonzero(done.error != Reason.OK)
         begin = 0
         for whole in batch.refused:
             end = int(np.searchsorted(batch.off[refused], whole.first))
-            self._records(out, done, refused[begin:end], moment)
-            self._batch(out, whole, moment)
+            self._records(out, done, refused[begin:end], moments)
+            self._batch(out, whole, int(moments[np.searchsorted(batch.off, whole.first)]))
             begin = end
-        self._records(out, done, refused[begin:], moment)
+        self._records(out, done, refused[begin:], moments)
 
-    def _records(self, out: Outbox, done: Decoded, refused: Longs, moment: int) -> None:
+    def _records(self, out: Outbox, done: Decoded, refused: Longs, moments: Longs) -> None:
         if not len(refused):
             return
         batch, error = done.batch, done.error[refused]
@@ -123,9 +125,8 @@ class DeadLetters:
         for name, where in _WHERE.items():
             letters[name][:], letters.second(name)[:] = where[error].T
         letters.aux = self._with_headers(batch, refused, letters["headers"], letters.second("headers"))
-        ts = np.full(len(refused), moment, np.int64)
         key = (letters["key"], letters.second("key"), letters.buf)
-        out.append(TOPIC, self._encoder, letters, np.arange(len(refused)), ts, key)
+        out.append(TOPIC, self._encoder, letters, np.arange(len(refused)), moments[refused + 1], key)
 
     def _with_headers(self, batch: ColumnBatch, refused: Longs, starts: Longs, lengths: Longs) -> Any:
         """The words, then the headers of the records that have any, as Avro writes them."""

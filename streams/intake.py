@@ -89,6 +89,13 @@ class Resolved:
     known: dict[int, Known]
     """By schema id, in the order of the first record; ids that nobody knows are missing."""
 
+    def known_before(self, offset: int) -> list[Known]:
+        """What is known of the records before `offset`, in the order of the first record."""
+        if offset >= self.batch.next:
+            return list(self.known.values())
+        met = set(self.schema_ids[self.batch.off < offset].tolist())
+        return [known for number, known in self.known.items() if number in met]
+
     def pieces(self, most: int = PIECE) -> Iterator[Resolved]:
         """The same in pieces of at most `most` records."""
         for begin, piece in pieces(self.batch, most):

@@ -32,6 +32,7 @@ from schemas.wire import encode
 from . import priority, ratelimit, trust
 from .admission import REPEATED, admit, check, digest, times_of
 from .audit import NO_HASH, OutputsHash, Reads, RecordsHash
+from .breaker import Breaker, Tripped
 from .dead_letters import DeadLetters
 from .intake import PIECE, Decoded, Resolved, Room, Source, pieces
 from .outputs import Outbox, Voice
@@ -81,14 +82,18 @@ class Effects:
     counts: Counts
     positions: dict[str, int]
     """Source topic without prefix -> offset to read next."""
+    tripped: Tripped | None = None
+    """Why the step ended before records that it was given; the positions say where. Nothing is written if it decided
+    nothing."""
 
 
 class Lane:
     """State and decisions of partition `partition` of `partitions`.
 
     `ids` resolves schema ids, `build` names the program in the journal, `window` is how many records repeats are looked
-    for in; with `reuse` a step writes its outputs into the memory of the step before. One call at a time. A step that
-    raises anything but `RegistryUnreachable` or `OutOfOrder` leaves the lane half way: drop it, and restore another.
+    for in; with `reuse` a step writes its outputs into the memory of the step before; with `breaks` it ends before
+    records that look like a bad deploy (`breaker`). One call at a time. A step that raises anything but
+    `RegistryUnreachable` or `OutOfOrder` leaves the lane half way: drop it, and restore another.
     """
 
     def __init__(
@@ -101,6 +106,7 @@ class Lane:
         build: str,
         window: int = WINDOW,
         reuse: bool = False,
+        breaks: bool = False,
     ) -> None:
         self.partition, self.partitions = partition, partitions
         self.ids, self.build = ids, build
@@ -111,6 +117,7 @@ class Lane:
         self._voices = {source.name: Voice(source, ids) for source in self._sources.values()}
         self._letters = {source.name: DeadLetters(source, partition, ids) for source in self._sources.values()}
         self._windows = {source.name: Window(window) for source in self._sources.values()}
+        self._breakers = {topic: Breaker() for topic in self._sources if breaks}
         self._codec = StateCodec(ids)
         self._out, self._room, self._changes = Outbox(), Room(), Room()
         self._reuse = reuse
@@ -156,6 +163,8 @@ class Lane:
         for piece in source.resolve(batch, self.ids).pieces():
             done = source.decode(piece, self._room)
             b, m = done.batch, done.frame.matrix
+            if batch.topic in self._breakers:
+                self._breakers[batch.topic].recall(b, done.error)
             refused = np.isin(b.off, left_out)
             _refuse_unreadable(b, done.error, ~refused)
             done.error[refused] = Reason.EVENT_ID_REUSED
@@ -183,12 +192,16 @@ class Lane:
         if policy is not None:
             self._govern(policy)
         self._out = self._out.emptied() if self._reuse else Outbox()
-        step = _Step(self.position.entry + 1, self._time_of(batches, tick), self._out, self._oldest())
-        for batch in resolved:
-            step.fingerprints.update(dict.fromkeys(mark for mark, _ in batch.known.values()))
-            for piece in batch.pieces():
-                self._decide(step, self._sources[batch.batch.topic], piece)
-        return self._close(step, tick)
+        step = _Step(self.position.entry + 1, max(self._latest(), tick or 0), self._out, self._oldest())
+        tripped = next(filter(None, (self._batch(step, batch) for batch in resolved)), None)
+        if tripped is not None and not step.reads.spans:
+            return Effects({}, step.counts, self.positions, tripped)
+        return self._close(step, tick, tripped)
+
+    def resume(self, topic: str, until: int) -> None:
+        """Let no breaker stop the records of source `topic` before offset `until`; before the next step."""
+        if topic in self._breakers:
+            self._breakers[topic].resume(until)
 
     def _expect(self, batches: Sequence[ColumnBatch]) -> None:
         wanted = self.positions
@@ -205,18 +218,11 @@ class Lane:
         self._times = times_of(policy)
         self._rules = trust.compile_policy(policy), ratelimit.compile_policy(policy), priority.compile_policy(policy)
 
-    def _time_of(self, batches: Sequence[ColumnBatch], tick: int | None) -> int:
-        """Time of what has no decision time of its own: the latest that state, records and tick know, in ms."""
-        first, last = self._times
+    def _latest(self) -> int:
+        """The latest decision time that the state knows, in ms."""
         if self._moment < 0:
             self._moment = int(self.table.trust["last"][: self.rows].max(initial=0))
-        known = [self._moment, tick or 0]
-        for batch in batches:
-            latest = int(batch.ts.max(initial=0))
-            if latest >= last:
-                latest = int(batch.ts.max(initial=0, where=batch.ts < last))
-            known.append(latest if latest >= first else 0)
-        return max(known)
+        return self._moment
 
     def _oldest(self) -> list[dict[str, Any]]:
         """How far back repeats can be told: for a replay, and for a restored lane that fills its windows again."""
@@ -225,9 +231,22 @@ class Lane:
 
     # One piece of a batch
 
-    def _decide(self, step: _Step, source: Source, piece: Resolved) -> None:
-        with self.trace("decode"):
-            done = source.decode(piece, self._room)
+    def _batch(self, step: _Step, resolved: Resolved) -> Tripped | None:
+        """Decide a batch, up to where the breaker stops it."""
+        source = self._sources[resolved.batch.topic]
+        breaker, tripped = self._breakers.get(source.topic), None
+        for piece in resolved.pieces() if breaker is None else breaker.cut(resolved.pieces()):
+            with self.trace("decode"):
+                done = source.decode(piece, self._room)
+            if breaker is not None and (tripped := breaker.trips(done.batch, done.error)) is not None:
+                break
+            self._decide(step, done)
+        known = resolved.known_before(self.position.sources.get(source.name, resolved.batch.start))
+        step.fingerprints.update(dict.fromkeys(mark for mark, _ in known))
+        return tripped
+
+    def _decide(self, step: _Step, done: Decoded) -> None:
+        source, moments = done.source, step.moments(done.batch.ts, *self._times)
         with self.trace("admission"):
             self._admit(done)
         changes = self._stages(done)
@@ -235,7 +254,7 @@ class Lane:
             self._account(step, done)
         with self.trace("outputs"):
             self._voices[source.name].speak(step.out, done, changes, _traceparent(done.batch), step.entry)
-            self._letters[source.name].write(step.out, done, step.moment)
+            self._letters[source.name].write(step.out, done, moments)
 
     def _admit(self, done: Decoded) -> None:
         batch, source, table, m = done.batch, done.source, self.table, done.frame.matrix
@@ -300,7 +319,7 @@ class Lane:
 
     # The end of a step
 
-    def _close(self, step: _Step, tick: int | None) -> Effects:
+    def _close(self, step: _Step, tick: int | None, tripped: Tripped | None) -> Effects:
         with self.trace("state"):
             self._codec.write(step.out, self.table, self.table.take_touched())
         with self.trace("outputs hash"):
@@ -318,7 +337,7 @@ class Lane:
         outputs = step.out.in_order()
         for name, bodies in outputs.items():
             step.counts.written[name] = sum(body.count for body in bodies)
-        return Effects(outputs, step.counts, self.positions)
+        return Effects(outputs, step.counts, self.positions, tripped)
 
     def _journal(self, step: _Step, tick: int | None, outputs_hash: bytes) -> dict[str, Any]:
         """The entry of a step, as its schema has it."""
@@ -346,15 +365,24 @@ class _Step:
         self.records = RecordsHash()
         self.fingerprints: dict[bytes, None] = {}
 
+    def moments(self, ts: Longs, first: int, last: int) -> Longs:
+        """Shape (n + 1,): the latest time known before each record of these timestamps and after the last of them, for
+        what has no decision time of its own. Those outside `first` <= ts < `last` say nothing.
+        """
+        known = np.where((ts >= first) & (ts < last), ts, 0)
+        moments = np.maximum.accumulate(np.concatenate(([self.moment], known)))
+        self.moment = int(moments[-1])
+        return moments
+
 
 def _refuse_unreadable(batch: ColumnBatch, error: Longs, decided: NDArray[np.bool_]) -> None:
     """A window with a hole would decide its next repeat a second time."""
     bad = np.flatnonzero(decided & (error != Reason.OK))
     if len(bad):
         raise FormatError(
-            f"{batch.topic}[{batch.partition}]: the record at offset {int(batch.off[bad[0]])} was decided once and cannot "
-            f"be read now ({Reason(int(error[bad[0]])).label}). Is the schema registry the one that it was decided "
-            "with? Give the worker that one (SCHEMA_REGISTRY_URL), or register the schema again."
+            f"{batch.topic}[{batch.partition}]: the record at offset {int(batch.off[bad[0]])} was decided once and "
+            f"cannot be read now ({Reason(int(error[bad[0]])).label}). Is the schema registry the one that it was "
+            "decided with? Give the worker that one (SCHEMA_REGISTRY_URL), or register the schema again."
         )
 
 

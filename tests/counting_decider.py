@@ -43,6 +43,9 @@ class CountingDecider:
     def recollection(self) -> None:
         """It remembers nothing but its rows."""
 
+    def resume(self, topic: str, until: int) -> None:
+        """It has no breaker."""
+
     def step(self, batches: Sequence[ColumnBatch], *, tick: int | None = None) -> Effects:
         """One output per record: the key, and how often it was seen."""
         outputs, state, read, touched = RecordsBody(), RecordsBody(), 0, {}

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import typer
 
-from agents.cli import agent, audit, demo, kafka, policy, tail, topics, worker
+from agents.cli import agent, audit, demo, dlq, kafka, policy, tail, topics, worker
 from connectors.state_folder import use_kernel_cache
 from schemas.errors import CognistreamError
 
@@ -32,6 +32,7 @@ app.command("agent", epilog=agent.EXAMPLES)(agent.agent)
 app.add_typer(topics.app, name="topics")
 app.add_typer(policy.app, name="policy")
 app.add_typer(audit.app, name="audit")
+app.add_typer(dlq.app, name="dlq")
 app.add_typer(kafka.app, name="kafka")
 
 

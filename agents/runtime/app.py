@@ -23,6 +23,7 @@ from schemas.recordbatch import Limits
 from schemas.topics import SOURCE_TOPICS
 from streams.pipeline import Effects
 
+from .breaks import Breaks
 from .commit import STATE, Commit
 from .consumer import ColumnConsumer, ColumnTransport
 from .counting import Counting
@@ -59,6 +60,7 @@ class ColumnApp(faust.App):
         self.tables.add(self.table)
         self.positions = Positions(self)
         self._recovering = Recovering()
+        self.breaks = Breaks(settings, self.counting)
         self.lanes: dict[int, LaneTask] = {}
         self.broken: dict[int, str] = {}
         """Partitions that cannot be read on, and why."""
@@ -112,6 +114,7 @@ class ColumnApp(faust.App):
         """Finish and commit the steps under way, and stop deciding; the states stay."""
         lanes, self.lanes = self.lanes, {}
         await asyncio.gather(*(lane.stop() for lane in lanes.values()))
+        self.breaks.forget()
         for partition, lane in lanes.items():
             if lane.commit.state_end is not None and partition in self.table.states:
                 self.table.states[partition].next = lane.commit.state_end
@@ -154,6 +157,10 @@ class ColumnApp(faust.App):
         """A lane waits for something outside, or goes on."""
         self.counting.paused(lane.partition, why, waits)
 
+    def lane_held(self, lane: LaneTask) -> None:
+        """A breaker has stopped a lane."""
+        self.breaks.hold(lane)
+
     def caught_up(self, lane: LaneTask) -> bool:
         """Whether a lane has decided all that its sources held at the last fetch."""
         if lane.partition in self.broken:
@@ -167,13 +174,14 @@ class ColumnApp(faust.App):
     def status(self) -> dict[str, Any]:
         """What /ready shows; the gauges of /metrics are set on the way."""
         settled = bool(self.tables.actives_ready) and not self.rebalancing and set(self.lanes) == self.table.active
-        ready = settled and not self.broken and not self.failed.is_set()
+        paused = self.broken | self.breaks.why
+        ready = settled and not paused and not self.failed.is_set()
         self.counting.ready(ready)
         return {
             "ready": ready,
             "group": self.settings.group,
             "partitions": sorted(self.lanes),
-            "paused": self.broken,
+            "paused": paused,
             "lag": sum(self._lag(lane) for lane in self.lanes.values()),
             "recovering": self.recovery().left,
             "recovering_seconds": self._recovering.seconds,

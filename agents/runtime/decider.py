@@ -34,6 +34,10 @@ class Decider(Protocol):
         """
         ...
 
+    def resume(self, topic: str, until: int) -> None:
+        """Let no breaker stop the records of source `topic` before offset `until`."""
+        ...
+
     def step(self, batches: Sequence[ColumnBatch], *, tick: int | None = None) -> Effects:
         """Decide `batches` in this order; everything of the answer becomes durable together or not at all."""
         ...

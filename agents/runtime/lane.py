@@ -21,6 +21,7 @@ from typing import Protocol
 from schemas.catalog import RegistryUnreachable
 from schemas.columns import ColumnBatch
 from schemas.errors import CognistreamError
+from streams.breaker import Tripped, split
 from streams.pipeline import Effects
 
 from .commit import Commit
@@ -88,6 +89,10 @@ class Host(Protocol):
         """The lane waits for something outside, or goes on."""
         ...
 
+    def lane_held(self, lane: LaneTask) -> None:
+        """A breaker has stopped the lane: it waits for a `resume`."""
+        ...
+
     def stepped(self, lane: LaneTask, batches: list[ColumnBatch], effects: Effects, times: StepTimes) -> None:
         """A step was committed."""
         ...
@@ -97,7 +102,7 @@ class LaneTask:
     """Runs the lane of `partition`.
 
     `wanted` is the offset that the queue expects next of each source; the decider's positions are what is decided,
-    `waiting` the bytes that are not.
+    `waiting` the bytes that are not, `tripped` why a breaker holds it.
     """
 
     def __init__(
@@ -108,9 +113,10 @@ class LaneTask:
         self._host, self._limit, self._tick_seconds = host, limit, tick_seconds
         self.wanted: dict[str, int] = {}
         self.waiting = 0
+        self.tripped: Tripped | None = None
         self._queue: deque[ColumnBatch] = deque()
         self._news = asyncio.Event()
-        self._halt = asyncio.Event()
+        self._halt, self._free = asyncio.Event(), asyncio.Event()
         self._is_full = False
         self._tick_due = self._not_before = time.monotonic()
         self._last_tick = 0
@@ -124,16 +130,20 @@ class LaneTask:
         """Take a batch; its start is the `wanted` of its source."""
         self.wanted[batch.topic] = batch.next
         self._queue.append(batch)
-        self.waiting += batch.buf.nbytes
-        self._news.set()
-        if self.waiting > self._limit and not self._is_full:
-            self._is_full = True
-            self._host.lane_full(self.partition, True)
+        self._waits([batch])
+
+    def resume(self, topic: str, until: int) -> None:
+        """Decide the records of source `topic` before offset `until`, whatever they are; only while it is held."""
+        self.decider.resume(topic, until)
+        if self.tripped is not None and self.tripped.source == topic and self.tripped.offset < until:
+            self.tripped = None
+            self._free.set()
 
     async def stop(self) -> None:
         """Finish and commit the step under way; what waits is left to whoever owns the partition next."""
         self._halt.set()
         self._news.set()
+        self._free.set()
         if self._task is not None:
             await asyncio.gather(self._task, return_exceptions=True)
 
@@ -145,6 +155,8 @@ class LaneTask:
             self._host.lane_failed(self, error)
 
     async def _once(self) -> None:
+        if self.tripped is not None:
+            await self._free.wait()
         await self._wait()
         begun = time.monotonic()
         if self._queue and not self._halt.is_set():
@@ -199,11 +211,37 @@ class LaneTask:
                 continue
             except Exception as error:
                 raise StageFailed(self.partition, batches, error) from error
-            effects, prepared, times = decided
+            await self._commit(batches, *decided)
+            return
+
+    async def _commit(
+        self, batches: list[ColumnBatch], effects: Effects, prepared: list[RecordBatch], times: StepTimes
+    ) -> None:
+        held: list[ColumnBatch] = []
+        if effects.tripped is not None:
+            batches, held = split(batches, effects.positions)
+        if prepared:
             begun = time.perf_counter()
             await self.commit.write(prepared)
             self._host.stepped(self, batches, effects, replace(times, commit=time.perf_counter() - begun))
-            return
+        if effects.tripped is not None:
+            self._hold(held, effects.tripped)
+
+    def _hold(self, held: list[ColumnBatch], tripped: Tripped) -> None:
+        """Keep what a breaker does not let through, and decide nothing before somebody says how far."""
+        self._queue.extendleft(reversed(held))
+        self._waits(held)
+        self.tripped = tripped
+        self._free.clear()
+        self._host.lane_held(self)
+
+    def _waits(self, batches: Sequence[ColumnBatch]) -> None:
+        """These are in the queue now."""
+        self.waiting += sum(batch.buf.nbytes for batch in batches)
+        self._news.set()
+        if self.waiting > self._limit and not self._is_full:
+            self._is_full = True
+            self._host.lane_full(self.partition, True)
 
     async def _wait_for_registry(self, error: RegistryUnreachable) -> None:
         """Nothing was decided: the partition waits, others go on."""
