@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import typer
 
-from agents.cli import agent, audit, demo, dlq, kafka, policy, tail, topics, worker
+from agents.cli import agent, audit, demo, dlq, kafka, policy, state, tail, topics, worker
 from connectors.state_folder import use_kernel_cache
 from schemas.errors import CognistreamError
 
@@ -33,6 +33,7 @@ app.add_typer(topics.app, name="topics")
 app.add_typer(policy.app, name="policy")
 app.add_typer(audit.app, name="audit")
 app.add_typer(dlq.app, name="dlq")
+app.add_typer(state.app, name="state")
 app.add_typer(kafka.app, name="kafka")
 
 

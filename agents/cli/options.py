@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,6 +18,7 @@ from schemas.errors import CognistreamError
 if TYPE_CHECKING:
     from agents.settings import Settings
     from schemas.catalog import SchemaIds
+    from streams.policy import Policy
 
 Bootstrap = Annotated[
     str | None,
@@ -31,6 +33,11 @@ Prefix = Annotated[
     typer.Option("--prefix", metavar="NAME", help="Topics of a demo, replay or test. Without it COGNISTREAM_PREFIX."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Answer in JSON, for a machine.")]
+Partitions = Annotated[list[int] | None, typer.Option("--partition", min=0, help="Only these; may be repeated.")]
+Policies = Annotated[
+    list[Path] | None,
+    typer.Option("--policy", metavar="FILE", help="A policy that was in force once; may be repeated."),
+]
 
 
 class NoKafka(CognistreamError):
@@ -68,6 +75,14 @@ def schema_ids(found: Settings) -> SchemaIds:
     from connectors.registry import RegisteredIds, Registry
 
     return RegisteredIds(Registry(found.registry_url))
+
+
+def policies(found: Settings, files: list[Path] | None) -> list[Policy]:
+    """The policies that journal entries may name: those of `files`, that of the settings, and the built-in one."""
+    from streams.policy import Policy
+
+    named = [*(files or []), *([found.policy_file] if found.policy_file else [])]
+    return [*(Policy.load(file) for file in named), Policy()]
 
 
 def complete_topic(incomplete: str) -> Iterator[str]:

@@ -1,0 +1,111 @@
+"""Makes the state of a partition anew from what it was made of: the sources, in the order of the journal.
+
+For a changelog that is lost, cut or damaged, while sources and journal reach back to their beginning. In this order:
+
+1. The partition is fenced: a worker that still decides it is refused from now on, and the journal has its end.
+2. Everything is decided anew; each step must give the entry that the journal has, hash by hash. A difference, a missing
+   record or an unknown policy ends it here, with nothing written.
+3. All rows and the position are written in one transaction: there is a whole state again, or it is as it was.
+4. What stood in the changelog before is deleted. A death before this is mended by rebuilding again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from agents.replaying import PartitionTopics, Tell, follow
+from agents.runtime.producer import LaneProducer
+from agents.settings import Settings
+from connectors.trim import delete_before
+from schemas.catalog import SchemaIds
+from schemas.topics import POSITION_KEY, SOURCE_TOPICS
+from schemas.wire import encode
+from streams.compare import Difference, Differs
+from streams.journal import JOURNAL
+from streams.outputs import Outbox
+from streams.pipeline import Lane
+from streams.policy import Policy
+from streams.replay import Replay
+from streams.standing import compare_state
+from streams.state_codec import STATE, StateCodec
+
+_FROM = (*(row.name for row in SOURCE_TOPICS), JOURNAL)
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """What a rebuild found, and did if it was to write."""
+
+    entries: int
+    records: int
+    rows: int
+    before: Difference | None
+    """How the state was wrong, None: it was not."""
+    written: bool
+
+
+def rebuild(
+    settings: Settings,
+    partition: int,
+    partitions: int,
+    policies: Iterable[Policy],
+    ids: SchemaIds,
+    tell: Tell,
+    *,
+    write: bool,
+) -> Rebuilt:
+    """Make the state of `partition` anew; without `write` only tell what that would give.
+
+    Raises OutOfReach when sources or journal do not reach back, Differs when they do not agree, UnknownPolicy.
+    """
+    with PartitionTopics(settings, partition).reading() as there:
+        producer = there.run(_fence(settings, partition)) if write else None
+        try:
+            topics = {name: there.batches(name) for name in _FROM}
+            again = Replay(topics, partition, partitions, policies=policies, ids=ids)
+            follow(again, there, tell)
+            before = _compared(again.lane, there, ids)
+            if producer is not None:
+                tell(f"partition {partition}: writing {again.lane.rows:,} rows")
+                _replace(settings, producer, again.lane, there, ids)
+        finally:
+            if producer is not None:
+                there.run(producer.stop())
+    report = again.report
+    return Rebuilt(report.entries, report.records, again.lane.rows, before, write)
+
+
+def _compared(lane: Lane, there: PartitionTopics, ids: SchemaIds) -> Difference | None:
+    """How the state differs that there is now."""
+    try:
+        compare_state(lane, there.batches(STATE), ids)
+    except Differs as found:
+        return found.difference
+    return None
+
+
+async def _fence(settings: Settings, partition: int) -> LaneProducer:
+    producer = LaneProducer(f"{settings.group}.{partition}", partition, **settings.aiokafka())
+    await producer.start([settings.topic(STATE)])
+    return producer
+
+
+def _replace(settings: Settings, producer: LaneProducer, lane: Lane, there: PartitionTopics, ids: SchemaIds) -> None:
+    """Steps 3 and 4."""
+    topic, bodies = settings.topic(STATE), _whole(lane, ids).bodies[STATE]
+    _, begins = there.spans([STATE])[STATE]
+    there.run(producer.write([producer.frame(topic, body, settings.codec) for body in bodies]))
+    if begins:
+        delete_before(settings.confluent(), topic, lane.partition, begins)
+
+
+def _whole(lane: Lane, ids: SchemaIds) -> Outbox:
+    """All rows, and the position last."""
+    out = Outbox()
+    StateCodec(ids).write(out, lane.table, np.arange(lane.rows))
+    latest = int(lane.table.trust["last"][: lane.rows].max(initial=0))
+    out.add(STATE, POSITION_KEY, encode(STATE, lane.position.as_value(), ids), latest)
+    return out

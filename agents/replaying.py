@@ -1,0 +1,111 @@
+"""Decides partitions anew from their topics: for `audit replay`, which compares, and for a rebuild of the state.
+
+The replay pulls column batches where it needs them, and each pull runs the event loop until they are there: no topic is
+held in memory, whatever its size. Each topic has a connection of its own, so that none waits for another to be used up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from typing import Any, TypeVar
+
+from agents.column_reader import column_reader
+from agents.settings import Settings
+from schemas.catalog import SchemaIds
+from schemas.columns import ColumnBatch
+from schemas.topics import SOURCE_TOPICS, TOPICS
+from streams.compare import Differs
+from streams.journal import JOURNAL
+from streams.policy import Policy
+from streams.replay import Replay, Report
+from streams.state_codec import LEVELS, STATE
+
+MARKERS_SECONDS = 0.5
+"""A transaction is seen in one topic a moment before the other: outputs are looked at this long after the journal."""
+
+T = TypeVar("T")
+Tell = Callable[[str], None]
+
+
+class PartitionTopics:
+    """The topics of one partition, read when asked for; a context."""
+
+    def __init__(self, settings: Settings, partition: int) -> None:
+        self._settings, self._partition = settings, partition
+        self._runner, self._open = asyncio.Runner(), AsyncExitStack()
+
+    @contextmanager
+    def reading(self) -> Iterator[PartitionTopics]:
+        """Close all connections at the end."""
+        with self._runner:
+            try:
+                yield self
+            finally:
+                self._runner.run(self._open.aclose())
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run it where the connections live."""
+        return self._runner.run(coroutine)
+
+    def spans(self, names: Iterable[str]) -> dict[str, tuple[int, int]]:
+        """First and next offset of each topic now."""
+        return self.run(self._spans(list(names)))
+
+    def batches(self, name: str) -> Iterator[ColumnBatch]:
+        """The column batches of a topic, to the end that it has when the first is asked for."""
+        coming = self._read(name)
+        while (batch := self.run(_next(coming))) is not None:
+            yield batch
+
+    async def _spans(self, names: list[str]) -> dict[str, tuple[int, int]]:
+        async with column_reader(self._settings) as reader:
+            found = await reader.spans([(name, self._partition) for name in names])
+        return {name: found[name, self._partition] for name in names}
+
+    async def _read(self, name: str) -> AsyncIterator[ColumnBatch]:
+        if name != JOURNAL:
+            await asyncio.sleep(0 if name in _SOURCES else MARKERS_SECONDS)
+        reader = await self._open.enter_async_context(column_reader(self._settings))
+        place = name, self._partition
+        async for batch in reader.read({place: (await reader.spans([place]))[place][0]}):
+            yield batch
+
+
+_SOURCES = tuple(row.name for row in SOURCE_TOPICS)
+
+
+def replay_partition(
+    settings: Settings, partition: int, partitions: int, policies: Iterable[Policy], ids: SchemaIds, tell: Tell
+) -> Report:
+    """Decide all of `partition` anew and compare it with its topics. OutOfReach, UnknownPolicy when it cannot be."""
+    with PartitionTopics(settings, partition).reading() as there:
+        topics = {row.name: there.batches(row.name) for row in TOPICS}
+        again = Replay(topics, partition, partitions, policies=policies, ids=ids)
+        stood = there.spans([JOURNAL])
+        try:
+            follow(again, there, tell)
+            again.compare_rows()
+        except Differs as error:
+            if error.difference.topic in (LEVELS, STATE) and there.spans([JOURNAL]) != stood:
+                again.report.not_compared.append(
+                    f"{LEVELS}, {STATE}: the partition was decided on meanwhile; stop its worker to have them compared"
+                )
+            else:
+                again.report.difference = error.difference
+    return again.report
+
+
+def follow(again: Replay, there: PartitionTopics, tell: Tell) -> None:
+    """Go through all entries and tell how far it is. Raises what `Replay.entries` raises."""
+    total = sum(end - first for first, end in there.spans(_SOURCES).values())
+    for entry in again.entries():
+        tell(
+            f"partition {again.partition}: entry {entry.number}, {again.report.records:,} of about {total:,} records "
+            "decided anew"
+        )
+
+
+async def _next(coming: AsyncIterator[ColumnBatch]) -> ColumnBatch | None:
+    return await anext(coming, None)

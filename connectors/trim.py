@@ -1,0 +1,57 @@
+"""Deletes the beginning of a compacted partition: what a rebuilt state replaces must not be read again.
+
+A broker deletes records on request only where a topic may delete. So the topic is let do both for a moment, with no
+time and no size at which anything would expire, and is compacted alone again whatever comes of the request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ResourceType,
+)
+
+from connectors.admin import BrokerRefused
+
+_TIMEOUT: Final = 10.0
+_POLICY: Final = "cleanup.policy"
+_KEPT_FOR_GOOD: Final = {"retention.ms": "-1", "retention.bytes": "-1"}
+
+
+def delete_before(connection: Mapping[str, str], topic: str, partition: int, offset: int) -> None:
+    """Delete the records of a compacted partition (full topic name) before `offset`. Raises BrokerRefused."""
+    client = AdminClient({**connection, "log_level": 0})
+    place = TopicPartition(topic, partition, offset)
+    try:
+        _set(client, topic, {_POLICY: "compact,delete", **_KEPT_FOR_GOOD})
+        try:
+            for answer in client.delete_records([place], request_timeout=_TIMEOUT).values():
+                answer.result(_TIMEOUT)
+        finally:
+            _set(client, topic, {_POLICY: "compact", **dict.fromkeys(_KEPT_FOR_GOOD)})
+    except KafkaException as error:
+        raise BrokerRefused(
+            f"the records of {topic}[{partition}] before offset {offset} could not be deleted: {error.args[0].str()}"
+        ) from error
+
+
+def _set(client: AdminClient, topic: str, values: Mapping[str, str | None]) -> None:
+    """Set these of the topic's settings, None: back to what the broker has for all topics."""
+    entries = [
+        ConfigEntry(
+            name,
+            value or "",
+            incremental_operation=AlterConfigOpType.DELETE if value is None else AlterConfigOpType.SET,
+        )
+        for name, value in values.items()
+    ]
+    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
+    for answer in client.incremental_alter_configs([resource], request_timeout=_TIMEOUT).values():
+        answer.result(_TIMEOUT)
