@@ -5,6 +5,7 @@ The worker's own fetcher does the work, so what is read back is parsed by the co
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 
@@ -71,6 +72,7 @@ async def column_reader(settings: Settings) -> AsyncIterator[ColumnReader]:
         max_partition_fetch_bytes=settings.fetch_bytes,
     )
     await consumer.start()
+    await asyncio.sleep(0)  # a task of aiokafka's that is cancelled before its first step cancels who stops it
     try:
         ColumnFetcher.adopt(consumer._fetcher, lambda topic: bare_name(settings.prefix, topic), Limits(), _broken)
         yield ColumnReader(settings, consumer)

@@ -27,6 +27,7 @@ RECOVERY = "faust.tables.recovery:Recovery"
 TABLE = "faust.tables.base:Collection"
 AIOKAFKA = "aiokafka.consumer.consumer:AIOKafkaConsumer"
 CLIENT = "aiokafka.client:AIOKafkaClient"
+COORDINATOR = "aiokafka.consumer.group_coordinator:GroupCoordinator"
 THREAD = f"{DRIVER}:AIOKafkaConsumerThread"
 
 
@@ -52,6 +53,7 @@ SEAMS = (
     Seam(f"{CLIENT}.coordinator_lookup", "producer", "finds the coordinator of a transactional id"),
     Seam(f"{CLIENT}.set_topics", "producer", "learns the leaders of topics"),
     Seam(f"{CLIENT}.force_metadata_update", "producer", "learns of leaders that moved"),
+    Seam(f"{COORDINATOR}.request_rejoin", "consumer", "joins the group anew, at once"),
     Seam("aiokafka.conn:AIOKafkaConnection.send", "requests", "joins header, body and size by adding from the left"),
     Seam("aiokafka.protocol.produce:ProduceRequest", "requests", "builds the version that the broker takes"),
     Seam("aiokafka.protocol.transaction:AddPartitionsToTxnRequest", "producer", "the first request of a transaction"),

@@ -19,7 +19,6 @@ from agents.readiness import PortTaken
 from agents.runtime.app import ColumnApp
 from agents.runtime.lane import StageFailed
 from agents.runtime.positions import PositionLost
-from agents.runtime.producer import Fenced, LaneProducer
 from agents.settings import Settings
 from agents.worker import serve
 from connectors.admin import TopicAdmin
@@ -135,16 +134,6 @@ async def test_a_stage_that_raises_ends_the_worker_and_nothing_of_its_step_is_ke
     with pytest.raises(StageFailed, match="poison"):
         await asyncio.wait_for(worker.task, 20)
     assert len(await committed(settings, OUTPUT, 30)) == 30
-
-
-async def test_a_worker_that_was_replaced_is_fenced_and_says_so(settings: Settings) -> None:
-    worker = await Running(settings).ready()
-    usurper = LaneProducer(f"{settings.group}.0", 0, **settings.aiokafka())
-    await usurper.start()
-    await publish(settings, events(3))
-    with pytest.raises(Fenced, match="another worker took over"):
-        await asyncio.wait_for(worker.task, 20)
-    await usurper.stop()
 
 
 async def test_an_idle_lane_ticks_and_a_tick_is_a_committed_step(settings: Settings) -> None:

@@ -28,6 +28,7 @@ from .commit import STATE, Commit
 from .consumer import ColumnConsumer, ColumnTransport
 from .counting import Counting
 from .decider import DeciderFactory
+from .fencing import FencedOften, Fencing
 from .lane import LaneTask, StepTimes
 from .positions import Positions
 from .producer import CommitFailed, Fenced
@@ -62,6 +63,7 @@ class ColumnApp(faust.App):
         self._recovering = Recovering()
         self.breaks = Breaks(settings, self.counting)
         self.lanes: dict[int, LaneTask] = {}
+        self.fencing = Fencing()
         self.broken: dict[int, str] = {}
         """Partitions that cannot be read on, and why."""
         self.stopping_for: BaseException | None = None
@@ -135,6 +137,7 @@ class ColumnApp(faust.App):
 
     def forget(self) -> None:
         """The partitions go to others, or come again from the start: nothing is known of them."""
+        self.fencing.rejoining = False
         self._durable.clear()
         for partition in self.broken:
             self.counting.paused(partition, "crc", False)
@@ -175,7 +178,7 @@ class ColumnApp(faust.App):
         """What /ready shows; the gauges of /metrics are set on the way."""
         settled = bool(self.tables.actives_ready) and not self.rebalancing and set(self.lanes) == self.table.active
         paused = self.broken | self.breaks.why
-        ready = settled and not paused and not self.failed.is_set()
+        ready = settled and not (paused or self.fencing.rejoining or self.failed.is_set())
         self.counting.ready(ready)
         return {
             "ready": ready,
@@ -212,14 +215,27 @@ class ColumnApp(faust.App):
     def lane_failed(self, lane: LaneTask, error: BaseException) -> None:
         """Memory is ahead of what is durable: never use it again, and end the worker.
 
-        One that was fenced while its partitions are taken anyway goes on: it recovers those that it is given.
+        One that was fenced goes on: it asks for its partitions anew, and recovers those that it is given.
         """
-        log.error("partition %d stops", lane.partition, exc_info=error)
         self.table.states.pop(lane.partition, None)
         if isinstance(error, Fenced | CommitFailed):
             self.counting.aborted()
-        if not (isinstance(error, Fenced) and self.rebalancing):
+        if isinstance(error, Fenced):
+            self._fenced(error)
+        else:
+            log.error("partition %d stops", lane.partition, exc_info=error)
             self.fail(error)
+
+    def _fenced(self, error: Fenced) -> None:
+        log.warning("%s What its lane remembered is dropped; joining the group anew.", error)
+        if self.rebalancing or self.fencing.rejoining:
+            return
+        try:
+            self.fencing.rejoin(error)
+        except FencedOften as often:
+            self.fail(often)
+        else:
+            self.columns.rejoin()
 
     def fail(self, error: BaseException) -> None:
         """End the worker because of `error`; the first one is told."""

@@ -118,6 +118,11 @@ class ColumnThread(driver.AIOKafkaConsumerThread):
         consumer = self._ensure_consumer()
         consumer.pause(*(driver.ensure_aiokafka_TP(tp) for tp in tps if tp in consumer.assignment()))
 
+    def rejoin(self) -> None:
+        """Join the group anew: all partitions are taken, and given out again."""
+        coordinator = self._ensure_consumer()._coordinator
+        self.thread_loop.call_soon_threadsafe(coordinator.request_rejoin)
+
     async def ends(self, tps: Iterable[TP]) -> Mapping[TP, int]:
         """Offsets behind the last committed record."""
         found: Mapping[TP, int] = await self.call_thread(self._ensure_consumer().end_offsets, list(tps))
@@ -181,6 +186,10 @@ class ColumnConsumer(driver.Consumer):
     async def ends(self, tps: Iterable[TP]) -> Mapping[TP, int]:
         """Offsets behind the last committed record, asked now."""
         return await self._thread.ends(tps)
+
+    def rejoin(self) -> None:
+        """Join the group anew: all partitions are taken, and given out again."""
+        self._thread.rejoin()
 
     # ------------------------------------------------------------------ delivery
 

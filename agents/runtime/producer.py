@@ -159,7 +159,7 @@ class LaneProducer:
         if issubclass(kind, _FENCED):
             raise Fenced(
                 f"partition {self._partition}: another worker took over, or the broker was away for more than "
-                f"{TRANSACTION_MS // 1000} s. Nothing of the step under way was kept; start this worker again."
+                f"{TRANSACTION_MS // 1000} s. Nothing of the step under way was kept."
             )
         if not (kind.retriable or issubclass(kind, _PASSING)):
             raise self._failed(what, kind)
@@ -223,7 +223,7 @@ class LaneProducer:
         if kind in (errors.NoError, errors.DuplicateSequenceNumber):
             return True
         if issubclass(kind, _FENCED):
-            raise Fenced(f"partition {self._partition}: another worker took over; nothing of the step was kept.")
+            raise Fenced(f"partition {self._partition}: another worker took over. Nothing of the step was kept.")
         if not kind.retriable:
             raise self._failed(f"writing to {topic}", kind)
         log.warning("partition %d: writing to %s met %s; trying again", self._partition, topic, kind.__name__)
