@@ -27,6 +27,7 @@ from connectors.state_folder import state_folder, use_kernel_cache
 
 use_kernel_cache()  # before a kernel is imported; children find it in the environment
 
+from agents.worker import warm  # noqa: E402
 from connectors.local_kafka import LocalKafka, borrowed_kafka  # noqa: E402
 from schemas.errors import CognistreamError  # noqa: E402
 
@@ -59,6 +60,7 @@ def chosen(given: argparse.Namespace) -> list[tuple[Scenario, int]]:
 async def run(kafka: LocalKafka, given: argparse.Namespace, folder: Path, say: Callable[[str], None]) -> list[Outcome]:
     """All that was asked for, one after the other."""
     done = []
+    warm(folder, lambda number, all_, _: say("the kernels are ready") if number == all_ else None)
     for scenario, times in chosen(given):
         say(f"{scenario.name}: {scenario.about} (x{times})")
         outcome = await play(kafka, scenario, times, given.seed, folder, say)
@@ -89,7 +91,7 @@ def main() -> int:
 
     try:
         jars = state_folder() / "maven"
-        with borrowed_kafka(folder / "broker", jars, say) as broker:
+        with borrowed_kafka(folder / "kafka", jars, say) as broker:
             done = asyncio.run(run(LocalKafka(Path(broker.folder), jars), given, folder, say))
     except KeyboardInterrupt:
         print("interrupted: everything that was started has ended", file=sys.stderr)
@@ -97,6 +99,8 @@ def main() -> int:
     except CognistreamError as error:
         print(f"chaos: {error}", file=sys.stderr)
         return 1
+    finally:
+        shutil.rmtree(folder / "kafka", ignore_errors=True)
     tell(done)
     if given.json:
         given.json.write_text(json.dumps([asdict(outcome) for outcome in done], indent=2) + "\n")

@@ -55,16 +55,20 @@ class Account:
     sent: Rows
     acknowledged: Rows
     aborted: Rows
+    forgetful: bool
+    """Whether the broker was started again. It forgets sequence numbers then of producers whose last record bears a
+    timestamp older than a day, as all do here, and takes a batch once more whose answer was lost: the second copy is a
+    repeat like any other."""
 
     @classmethod
-    def read(cls, files: Ledger) -> Account:
+    def read(cls, files: Ledger, *, forgetful: bool) -> Account:
         """All that was written so far."""
-        return cls(ledger.read(files.sent), ledger.read(files.acknowledged), ledger.read(files.aborted))
+        return cls(ledger.read(files.sent), ledger.read(files.acknowledged), ledger.read(files.aborted), forgetful)
 
     def of(self, column: str, number: int) -> Account:
         """The rows of one source, or of one partition."""
         parts = (self.sent, self.acknowledged, self.aborted)
-        return Account(*(rows[rows[column] == number] for rows in parts))
+        return Account(*(rows[rows[column] == number] for rows in parts), self.forgetful)
 
 
 def compare(
@@ -124,7 +128,7 @@ class _Topic:
 
 
 def _source(counts: Counter[str], there: _Topic, account: Account, found: Books) -> Iterator[str]:
-    yield from _promised(there, account)
+    yield from _promised(counts, there, account)
     reasons = dict(zip(account.sent["digest"].tolist(), account.sent["reason"].tolist(), strict=True))
     counts["acknowledged"] += len(account.acknowledged)
     counts["aborted"] += len(account.aborted)
@@ -135,7 +139,7 @@ def _source(counts: Counter[str], there: _Topic, account: Account, found: Books)
     yield from _bad(there, reasons, found)
 
 
-def _promised(there: _Topic, account: Account) -> Iterator[str]:
+def _promised(counts: Counter[str], there: _Topic, account: Account) -> Iterator[str]:
     """What the broker acknowledged is there, and nothing else than what was sent."""
     known = account.acknowledged[account.acknowledged["offset"] != ledger.UNKNOWN]
     at = np.searchsorted(there.offsets, known["offset"])
@@ -150,10 +154,12 @@ def _promised(there: _Topic, account: Account) -> Iterator[str]:
     missing = _tally(account.acknowledged["digest"]) - have
     if missing:
         yield f"{missing.total()} acknowledged records are not in the topic"
-    if have - sent:
-        aborted = set(account.aborted["digest"].tolist())
-        told = sum(count for digest, count in (have - sent).items() if digest in aborted)
-        yield f"{(have - sent).total()} records are in the topic that were not sent, {told} of them aborted"
+    surplus = have - sent
+    aborted = sum(count for digest, count in surplus.items() if digest in set(account.aborted["digest"].tolist()))
+    strange = sum(count for digest, count in surplus.items() if digest not in sent or not account.forgetful)
+    if strange:
+        yield f"{strange} records are in the topic that were not sent, {aborted} of them aborted"
+    counts["sent again by the producer"] += surplus.total() - strange
 
 
 def _tally(digests: Rows) -> Counter[int]:

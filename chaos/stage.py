@@ -222,7 +222,8 @@ class Stage:
         await self._observer.catch_up()
         verdict = Verdict(self.counts, self.crew.problems)
         ends = await self._observer.source_ends()
-        account, written = Account.read(Ledger(self.folder)), Counter[str]()
+        forgetful = bool(self.counts["broker stopped"] or self.counts["broker killed"])
+        account, written = Account.read(Ledger(self.folder), forgetful=forgetful), Counter[str]()
         for partition in range(PARTITIONS):
             batches = await self._read_back(partition)
             written += Counter({name: sum(batch.n for batch in found) for name, found in batches.items()})
