@@ -47,9 +47,14 @@ class Policy(Section):
     def parse(cls, text: str, name: str = "policy") -> Policy:
         """The policy that a TOML `text` says; `name` is the file that errors speak of."""
         try:
-            return cls.model_validate(tomllib.loads(text, parse_float=Decimal))
-        except tomllib.TOMLDecodeError as problem:
+            said = tomllib.loads(text, parse_float=Decimal)
+        except (
+            ValueError,
+            RecursionError,
+        ) as problem:  # of TOML; or of Python, for a number or a nesting beyond measure
             raise PolicyError(f"{name}: not TOML: {problem}") from problem
+        try:
+            return cls.model_validate(said)
         except ValidationError as problem:
             complaints = [complaint(error, cls, text, name) for error in problem.errors()]
             raise PolicyError("\n".join(complaints)) from problem

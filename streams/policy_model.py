@@ -16,12 +16,16 @@ TIERS = 6
 LAST_DECAY_DAY = 3_650
 LONGEST_YEARS = 100
 """A gap in ms times 1e6, doubled by rounding, must stay below 2^63."""
+DIGITS = 30
+"""Digits before and behind the point of any number: 1e999999999 takes hours to be refused for its size."""
 
 
 def _number(value: object) -> object:
     """Numbers only: a text that looks like one, or a truth value, is a mistake in a policy."""
     if isinstance(value, str | bool):
         raise ValueError("write a number, without quotes")
+    if isinstance(value, Decimal) and value.is_finite() and abs(value.adjusted()) > DIGITS:
+        raise ValueError(f"write a number of at most {DIGITS} digits before and behind the point")
     return value
 
 
@@ -52,7 +56,10 @@ class Admission(Section):
         default=2090, ge=1972, le=2200, description="record timestamps from this year on are refused"
     )
     max_unregistered: Whole = Field(
-        default=100_000, ge=0, description="agents per partition that were never registered; more are refused"
+        default=100_000,
+        ge=0,
+        le=1_000_000_000,
+        description="agents per partition that were never registered; more are refused",
     )
 
     @model_validator(mode="after")

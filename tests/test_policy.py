@@ -105,6 +105,14 @@ def nested(place: tuple[str, ...], value: object) -> dict[str, object]:
         ("[admission]\nto_year = 1990", "fleet.toml:1: admission: to_year must be later than from_year"),
         ("[admission]\nfrom_year = 1980", "fleet.toml:1: admission: at most 100 years"),
         ("[trust", "fleet.toml: not TOML: Expected ']'"),
+        ("trust.tell = " + "9" * 5_000, "fleet.toml: not TOML: Exceeds the limit"),
+        ("trust.tell = " + "[" * 5_000, "fleet.toml: not TOML: maximum recursion depth"),
+        ("[admission]\nmax_unregistered = 1e999999999", "max_unregistered: write a number of at most 30 digits"),
+        ("[admission]\nmax_unregistered = 1e-999999999", "max_unregistered: write a number of at most 30 digits"),
+        (
+            "[admission]\nmax_unregistered = 1000000000000",
+            "fleet.toml:2: admission.max_unregistered: Input should be less",
+        ),
         (
             "[trust.tiers]\nnames = ['a\"', 'b', 'c', 'd', 'e', 'f']",
             "fleet.toml:2: trust.tiers.names.0: String should match",
