@@ -6,7 +6,7 @@ The worker's own fetcher does the work, so what is read back is parsed by the co
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -45,7 +45,7 @@ class ColumnReader:
         told = ((place, part, found.get(part)) for part, place in parts.items())
         return {place: ends[part] if at is None else at.offset for place, part, at in told}
 
-    async def read(self, starts: Mapping[Place, int]) -> AsyncIterator[ColumnBatch]:
+    async def read(self, starts: Mapping[Place, int]) -> AsyncGenerator[ColumnBatch, None]:
         """All batches from these offsets, which must be kept, to the ends that there are when the call begins."""
         parts = {self._part(place): start for place, start in starts.items()}
         self._consumer.assign(list(parts))

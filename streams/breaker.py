@@ -85,7 +85,7 @@ class Breaker:
             return None
         flags = self._with(batch, error)
         sums = np.cumsum(flags)
-        if (sums[LAST:] - sums[: batch.n] > TRIPPED_BY).any():
+        if np.any(sums[LAST:] - sums[: batch.n] > TRIPPED_BY):
             return Tripped(batch.topic, batch.start, _reasons(error))
         self._keep(flags)
         return None
@@ -111,7 +111,7 @@ def _halves(piece: Resolved, at: int) -> Iterator[Resolved]:
 
 def _reasons(error: Longs) -> Counter[str]:
     counts = np.bincount(error[_COUNTS[error]], minlength=len(Reason))
-    return Counter({Reason(i).label: int(counts[i]) for i in np.flatnonzero(counts)})
+    return Counter({Reason(i).label: int(counts[i]) for i in np.flatnonzero(counts).tolist()})
 
 
 def split(batches: Sequence[ColumnBatch], positions: Mapping[str, int]) -> tuple[list[ColumnBatch], list[ColumnBatch]]:

@@ -15,10 +15,11 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from faust.types import TP
 
+from agents.checking import check
 from agents.cli.main import run
 from agents.deciding import Deciders
 from agents.letters import MARK, Letters, Wanted
-from agents.redriving import Fate, Redrive
+from agents.redriving import Fate, Redrive, RedriveFailed
 from agents.settings import Settings
 from connectors.admin import TopicAdmin
 from connectors.topic_reader import Record as Read
@@ -144,9 +145,9 @@ async def test_filters_leave_out_what_was_not_asked_for(settings: Settings) -> N
     async with deciding(settings) as worker:
         times = [NOW + 1000 * i for i in range(3)]
         await publish(settings, [(named(HERE[i], timestamp=when, value=UNKNOWN), 0) for i, when in enumerate(times)])
-        await publish(settings, [(named(HERE[0], timestamp=NOW, value=b""), 0)])
+        await publish(settings, [(named(HERE[0], timestamp=NOW + 9000, value=b""), 0)])
         await decided_all(worker)
-        assert [letter.time for letter in letters(settings)] == [*times, times[-1]]
+        assert [letter.time for letter in letters(settings)] == [*times, NOW + 9000]
         assert [letter.says["offset"] for letter in letters(settings, since=times[1], until=times[2])] == [1]
         assert [letter.says["offset"] for letter in letters(settings, agent=f"acme/{HERE[0]}".encode())] == [0, 3]
         assert [letter.says["offset"] for letter in letters(settings, reasons=frozenset(["empty_value"]))] == [3]
@@ -199,17 +200,29 @@ async def test_a_redrive_that_died_half_way_sends_what_is_missing_and_nothing_tw
         )
 
 
+async def test_of_two_redrives_at_the_same_time_nothing_is_sent_twice(settings: Settings) -> None:
+    async with deciding(settings) as worker:
+        await publish(settings, [(named(THERE[i % 5], i), 0) for i in range(50)])
+        await decided_all(worker)
+        done = await asyncio.gather(*(redriven(settings) for _ in range(3)), return_exceptions=True)
+        assert all(isinstance(one, RedriveFailed) for one in done if not isinstance(one, Counter))
+        assert set(await redriven(settings)) <= {"SEND", "SENT_BEFORE"}
+        marks = [dict(record.headers)[MARK] for record in lying_in(settings, KAIZEN) if record.partition == 1]
+        assert len(marks) == len(set(marks)) == 50
+
+
 async def test_what_was_refused_again_goes_round_only_when_a_person_insists(settings: Settings) -> None:
     async with deciding(settings) as worker:
         await publish(settings, [(named(HERE[0], value=UNKNOWN), 0), (event(timestamp=0, key=None), 1)])
         await decided_all(worker)
         assert await redriven(settings) == {"SEND": 2}
         await decided_all(worker)
-        assert [letter.mark for letter in letters(settings)] == [None, "0:0", None, "1:0"]
+        found = letters(settings)
+        assert [letter.mark for letter in found] == [None, "0:0", None, "1:0"]
         assert await redriven(settings) == {"SENT_BEFORE": 2, "REFUSED_AGAIN": 2}
         assert await redriven(settings, again=True) == {"SENT_BEFORE": 2, "SEND": 2}
         await decided_all(worker)
-        assert sorted(letter.mark or "" for letter in letters(settings))[2:] == ["0:0", "0:1", "1:0", "1:1"]
+        assert {letter.mark for letter in letters(settings)} == {None, *(letter.place for letter in found)}
         assert {record.timestamp for record in lying_in(settings, KAIZEN) if record.partition == 1} == {0}
 
 
@@ -238,6 +251,8 @@ async def test_a_bad_deploy_pauses_its_partition_until_somebody_says_how_far(
         assert worker.app.status()["ready"]
         assert len(letters(settings)) == 3 * LAST
         assert worker.app.counting.decided == 550
+        for partition in range(PARTITIONS):
+            assert (await check(settings, partition, IDS)).problems == []
 
 
 async def test_a_word_said_while_nobody_listened_is_heard_after_a_restart(settings: Settings, capsys: Out) -> None:

@@ -208,7 +208,9 @@ def _told(letters: Iterable[Letter], tell: Any) -> Iterator[Letter]:
 
 def _counts(letters: Iterable[Letter]) -> list[dict[str, Any]]:
     """A row per reason, source and partition, with the times of the first and the last letter."""
-    counts, first, last = Counter[tuple[str, str, int]](), {}, {}
+    counts = Counter[tuple[str, str, int]]()
+    first: dict[tuple[str, str, int], int] = {}
+    last: dict[tuple[str, str, int], int] = {}
     for letter in letters:
         group = letter.says["reason"], letter.says["source"], letter.says["partition"]
         counts[group] += 1
