@@ -12,40 +12,58 @@ from typing import Any, Final
 import numba
 import numpy as np
 from numba import types
+from numpy.typing import NDArray
 
 from schemas import varint
 from schemas.avro_decode import BYTES, decode, frame_ids
 from schemas.avro_encode import Constant, Encoder
-from schemas.avro_plan import Plan, compile_plan, layout
+from schemas.avro_plan import Plan, PlanError, compile_plan, layout
 from schemas.catalog import SchemaIds, schema_of
 from schemas.columns import Column, ColumnBatch, Frame, Layout, Longs
 from schemas.errors import FormatError
+from schemas.event_types import CAUSES, EventType
 from schemas.kernels import kernel
+from schemas.reasons import Reason
 from schemas.topics import POSITION_KEY
 from schemas.wire import WireError
 from schemas.wire import decode as decode_one
 
 from .outputs import Outbox
-from .priority import HABIT, KEPT_TYPES
+from .policy_model import TIERS
+from .priority import HABIT, KEPT_TYPES, MOST
 from .ratelimit import LIMIT
 from .table import StateTable
-from .trust import TRUST, status_of
+from .trust import CLASSES, REGISTERED, RETIRED, SUSPENDED, TOP, TRUST, status_of
 
 STATE: Final = "agent.state"
 LEVELS: Final = "trust.levels"
 
-_TRUST = ("points", "told", "last", "since", "tier", "flags", "observability", "losses", "why")
-_LIMIT = ("tat_us", "violations", "opened", "throttled_until_us", "tier")
-FIELDS: Final = (
-    *(f"trust.{name}" for name in _TRUST),
-    *(f"limit.{name}" for name in _LIMIT),
-    "habits.ref",
-    "habits.types",
-)
+_TIMES = 0, 1 << 62
+BOUNDS: Final = {
+    "trust.points": (0, TOP),
+    "trust.told": (0, TOP),
+    "trust.last": _TIMES,
+    "trust.since": _TIMES,
+    "trust.tier": (0, TIERS - 1),
+    "trust.flags": (0, REGISTERED | SUSPENDED | RETIRED),
+    "trust.observability": (0, len(CLASSES) - 1),
+    "trust.losses": (-(1 << 62), 0),
+    "trust.why": (0, len(CAUSES) - 1),
+    "limit.tat_us": (-(1 << 62), 1 << 62),
+    "limit.violations": (0, (1 << 31) - 1),
+    "limit.opened": _TIMES,
+    "limit.throttled_until_us": (-(1 << 62), 1 << 62),
+    "limit.tier": (0, TIERS - 1),
+    "habits.ref": _TIMES,
+}
+"""Least and most of each number of a row. Stages look tables up by them: a row of others, right checksum or not, was
+never written by a lane."""
+FIELDS: Final = (*BOUNDS, "habits.types")
 """What a row says, in the order of the frame's columns."""
 
 HABIT_BYTES: Final = 2 + KEPT_TYPES * 40
 """No encoded array of habits takes more."""
+TYPES: Final = len(EventType)
 
 _ROW = Layout(
     (
@@ -119,7 +137,7 @@ def unload(trust, limit, habit, ends, arena, rows, m, aux):  # type: ignore[no-u
 @kernel(types.int64(_T, _I, _H, _L, BYTES, _M))
 def load(trust, limit, habit, rows, buf, m):  # type: ignore[no-untyped-def]
     """Read the columns of `FIELDS` into `rows`, negative ones left out. The habits' bytes were decoded once: they are
-    sound. Answers the first record with more habits than a row keeps, or -1.
+    sound. Answers the first record with more habits than a row keeps, or with one that no lane has; or -1.
     """
     for j in range(len(rows)):
         if rows[j] < 0:
@@ -157,6 +175,8 @@ def load(trust, limit, habit, rows, buf, m):  # type: ignore[no-untyped-def]
                 weight, p = varint.get(buf, p, end)
                 since, p = varint.get(buf, p, end)
                 mean, p = varint.get(buf, p, end)
+                if not 0 <= kind < TYPES or not 0 <= weight <= MOST:
+                    return j
                 h["type"][kept] = kind
                 h["weight"][kept] = weight
                 h["last"][kept] = h["ref"] - since
@@ -243,6 +263,7 @@ class StateCodec:
         for number in np.unique(schema_ids[agents[error[agents] == 0]]):
             select = agents[schema_ids[agents] == number]
             decode(self._plan(batch, int(number)), batch.buf, batch.vs, batch.vl, select, frame, error)
+        error[agents[~_possible(frame, agents)]] = Reason.UNDECODABLE
         bad = agents[error[agents] != 0]
         if len(bad):
             raise _no_row(batch, int(bad[0]))
@@ -256,7 +277,11 @@ class StateCodec:
                     f"{batch.topic}[{batch.partition}]: rows have schema id {number}, which nobody knows. Was the "
                     "state written with another registry? Give the worker that one."
                 )
-            self._plans[number] = compile_plan(writer, self._reader, self._layout)
+            try:
+                self._plans[number] = compile_plan(writer, self._reader, self._layout)
+            except PlanError as error:
+                where = f"{batch.topic}[{batch.partition}]"
+                raise FormatError(f"{where}: rows have schema id {number}, which is none of rows: {error}") from error
         return self._plans[number]
 
     def _position(self, batch: ColumnBatch, i: int) -> Position:
@@ -270,6 +295,15 @@ class StateCodec:
             raise _no_row(batch, i)
         sources = {row["source"]: row["next"] for row in position.pop("sources")}
         return Position(sources, **position)
+
+
+def _possible(frame: Frame, agents: Longs) -> NDArray[np.bool_]:
+    """Which of `agents` are rows that a lane may have written: nothing missing, every number within its bounds."""
+    possible = np.ones(len(agents), np.bool_)
+    for name, (least, most) in BOUNDS.items():
+        said = frame[name][agents]
+        possible &= (frame.second(name)[agents] != 0) & (said >= least) & (said <= most)
+    return possible
 
 
 def _no_row(batch: ColumnBatch, i: int) -> FormatError:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.columns import ColumnBatch
+from schemas.errors import FormatError
 from schemas.recordbatch import read
 from schemas.recordbatch_write import frame_batch
 from schemas.wire import decode, encode
@@ -117,6 +119,41 @@ def test_the_position_comes_back_and_the_newest_counts() -> None:
     )
     records = [Record("", 1, b"\xff", encode(STATE, position.as_value(), IDS)) for position in (older, newer)]
     assert StateCodec(IDS).read(batch_of(STATE, 0, 0, records), StateTable()) == newer
+
+
+def changed(**says: Any) -> bytes:
+    """The value of a row with another part, e.g. trust={"tier": 9}; None for a part that is missing."""
+    (sound,) = written(table_of([{"trust": {}, "limit": {}, "ref": 1, "habits": [(3, 1, 1, 0)]}]), STATE)
+    value = decode(sound.value(0), IDS)[1]
+    for part, new in says.items():
+        value[part] = None if new is None else value[part] | new
+    return encode(STATE, value, IDS)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"trust": {"tier": 6}}, {"trust": {"tier": -1}}, {"trust": {"observability": 5}}, {"trust": {"flags": 8}},
+        {"trust": {"points": 1_000_001}}, {"trust": {"why": 36}}, {"trust": {"last": -1}}, {"limit": {"tier": 6}},
+        {"limit": {"violations": -1}}, {"trust": None}, {"limit": None}, {"habits": None},
+        {"habits": {"types": [{"type": 33, "weight": 1, "gap_since": 0, "mean": 0}]}},
+        {"habits": {"types": [{"type": 3, "weight": -1, "gap_since": 0, "mean": 0}]}},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_row_that_no_lane_wrote_is_refused_however_well_it_decodes(said: dict[str, Any]) -> None:
+    """Tiers and classes are looked up in tables without asking: such a row would read what lies beside them."""
+    assert StateCodec(IDS).read(batch_of(STATE, 0, 0, [Record("", 1, b"acme/bot", changed())]), StateTable()) is None
+    batch = batch_of(STATE, 3, 70, [Record("", 1, b"acme/bot", changed(**said))])
+    with pytest.raises(FormatError, match=r"agent\.state\[3\]: the record at offset 70 is no row of the state"):
+        StateCodec(IDS).read(batch, StateTable())
+
+
+def test_a_value_of_another_topic_is_refused_with_its_place() -> None:
+    value = encode(STATE, Position({}, 0, bytes(32)).as_value(), IDS)
+    other = value[:1] + IDS.id_of(LEVELS).to_bytes(4) + value[5:]
+    with pytest.raises(FormatError, match=r"agent\.state\[3\]: rows have schema id"):
+        StateCodec(IDS).read(batch_of(STATE, 3, 70, [Record("", 1, b"acme/bot", other)]), StateTable())
 
 
 @settings(max_examples=20, deadline=None)

@@ -9,14 +9,13 @@ from schemas.catalog import LocalIds
 from schemas.event_types import SOURCES
 from schemas.examples import Example, examples
 from streams.pipeline import Lane
-from streams.policy import Policy
 from tests.lanes import Record, batch_of
 
 from .mutate import EDGES, mutated
+from .policies import PolicyFiles
 from .target import Outcomes
 
 IDS = LocalIds()
-_POLICY = Policy()
 _STEPS, _RECORDS = 4, 100
 
 
@@ -25,12 +24,14 @@ class LaneSteps:
 
     name = "steps of a lane"
 
-    def __init__(self, _rng: Random) -> None:
+    def __init__(self, rng: Random) -> None:
+        self._policies = PolicyFiles(rng)
         self._examples = {f"{source}.events": examples(f"{source}.events") for source in SOURCES}
 
     def run(self, rng: Random) -> Outcomes:
-        """Some steps, each of one batch of a source."""
-        lane, told = Lane(0, 0, policy=_POLICY, ids=IDS, build="fuzz", window=64), Counter[str]()
+        """Some steps under some policy, each of one batch of a source."""
+        policy, told = self._policies.taken(rng), Counter[str]()
+        lane = Lane(0, 0, policy=policy, ids=IDS, build="fuzz", window=64)
         for _ in range(_STEPS):
             topic = rng.choice(list(self._examples))
             records = [_record(rng, topic, rng.choice(self._examples[topic])) for _ in range(_RECORDS)]

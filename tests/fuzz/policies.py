@@ -33,6 +33,13 @@ class PolicyFiles:
         self._folder = tempfile.TemporaryDirectory()
         self._file = Path(self._folder.name) / "fleet.toml"
 
+    def taken(self, rng: Random) -> Policy:
+        """A policy of other numbers; the default if they cannot be taken."""
+        try:
+            return Policy.parse(self._with_other_numbers(rng))
+        except PolicyError:
+            return Policy()
+
     def run(self, rng: Random) -> Outcomes:
         """One file."""
         self._file.write_bytes(self._text(rng))
@@ -44,13 +51,22 @@ class PolicyFiles:
         return Counter({"taken": 1})
 
     def _text(self, rng: Random) -> bytes:
-        text = "\n".join(rng.sample(self._sections, rng.choice((1, 1, 1, 2, 3))))
         way = rng.randrange(4)
-        if way < 2:
-            places = list(_NUMBER.finditer(text))
-            for place in reversed(rng.sample(places, min(len(places), rng.choice((1, 1, 2))))):
-                text = text[: place.start()] + rng.choice((*_STRANGE, _near(rng, place[0]))) + text[place.end() :]
-        return mutated(rng, text.encode()) if way else text.encode()
+        text = self._with_other_numbers(rng) if way < 2 else self._some_sections(rng)
+        if way:
+            made = mutated(rng, text.encode())
+            return made if way == 1 else made.decode(errors="ignore").encode()
+        return text.encode()
+
+    def _some_sections(self, rng: Random) -> str:
+        return "\n".join(rng.sample(self._sections, rng.choice((1, 1, 1, 2, 3))))
+
+    def _with_other_numbers(self, rng: Random) -> str:
+        text = self._some_sections(rng)
+        places = list(_NUMBER.finditer(text))
+        for place in reversed(rng.sample(places, min(len(places), rng.choice((1, 1, 2))))):
+            text = text[: place.start()] + _other(rng, place[0]) + text[place.end() :]
+        return text
 
 
 def _kind(refusal: str) -> str:
@@ -60,8 +76,10 @@ def _kind(refusal: str) -> str:
     return "unknown field" if "no such field" in refusal else "bad value"
 
 
-def _near(rng: Random, number: str) -> str:
-    """A number not far from `number`."""
+def _other(rng: Random, number: str) -> str:
+    """A number not far from `number`, or none at all."""
+    if rng.random() < 0.5:
+        return rng.choice(_STRANGE)
     return rng.choice((number + "0", number + ".5", "-" + number, number[:-1] or "1", str(rng.randrange(100))))
 
 

@@ -8,11 +8,14 @@ from collections import Counter
 from random import Random
 
 from schemas.catalog import LocalIds
+from schemas.columns import ColumnBatch
 from schemas.errors import FormatError
 from schemas.examples import Example, examples
 from schemas.topics import TOPICS
 from schemas.wire import WireError, decode
 from streams.journal import JOURNAL, entries, left_out
+from streams.pipeline import Lane
+from streams.policy import Policy
 from streams.state_codec import STATE, StateCodec
 from streams.table import StateTable
 from tests.lanes import Record, batch_of
@@ -21,6 +24,8 @@ from .mutate import mutated
 from .target import Outcomes
 
 IDS = LocalIds()
+EVENTS = "kaizen.events"
+NOW = 1_767_225_600_000
 
 
 def _harmed(rng: Random, example: Example) -> tuple[bytes | None, bytes]:
@@ -38,6 +43,8 @@ class StateRecords:
     def __init__(self, _rng: Random) -> None:
         self._examples = examples(STATE)
         self._codec = StateCodec(IDS)
+        self._events = examples(EVENTS)
+        self._policy = Policy()
 
     def run(self, rng: Random) -> Outcomes:
         """One damaged record behind a sound one."""
@@ -46,12 +53,21 @@ class StateRecords:
         batch = batch_of(STATE, 3, 70, [Record(STATE, 1, *pair) for pair in pairs])
         try:
             self._codec.read(batch, StateTable(room=2))
+            if not rng.randrange(20):
+                self._go_on(batch)
         except FormatError as error:
             refusal = str(error)
         else:
             return Counter({"read": 1})
         assert f"{STATE}[3]" in refusal, "a refusal that does not say where"
         return Counter({"refused": 1})
+
+    def _go_on(self, batch: ColumnBatch) -> None:
+        """What a lane has taken it can decide on."""
+        lane = Lane(3, 0, policy=self._policy, ids=IDS, build="fuzz", window=64)
+        lane.restore(batch)
+        records = [Record(EVENTS, NOW, event.key, event.framed) for event in self._events]
+        lane.step([batch_of(EVENTS, 3, lane.positions.get(EVENTS, 0), records)])
 
 
 class JournalRecords:
