@@ -34,6 +34,10 @@ bench: $(READY)  ## measure throughput, latency and memory beside stock Faust an
 chaos: $(READY)  ## do harm to real workers on a real Kafka, and read the books (ARGS="--minutes 10 --seed 7")
 	@$(BIN)/python -m chaos $(ARGS)
 
+.PHONY: fuzz
+fuzz: $(READY)  ## throw a million damaged inputs at what reads bytes (minutes; ARGS="--inputs 100000 --seed 7")
+	@$(BIN)/python -m tests.fuzz $(ARGS)
+
 .PHONY: docs
 docs: $(READY)  ## write the pages that are made from the code
 	@$(BIN)/python -m agents.pages
