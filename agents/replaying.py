@@ -7,6 +7,7 @@ held in memory, whatever its size. Each topic has a connection of its own, so th
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from typing import Any, TypeVar
@@ -23,7 +24,7 @@ from streams.replay import Replay, Report
 from streams.state_codec import LEVELS, STATE
 
 MARKERS_SECONDS = 0.5
-"""A transaction is seen in one topic a moment before the other: outputs are looked at this long after the journal."""
+"""A transaction is seen in one topic a moment before the other: others are looked at this long after the journal."""
 
 T = TypeVar("T")
 Tell = Callable[[str], None]
@@ -35,6 +36,7 @@ class PartitionTopics:
     def __init__(self, settings: Settings, partition: int) -> None:
         self._settings, self._partition = settings, partition
         self._runner, self._open = asyncio.Runner(), AsyncExitStack()
+        self._not_before = 0.0
 
     @contextmanager
     def reading(self) -> Iterator[PartitionTopics]:
@@ -65,8 +67,9 @@ class PartitionTopics:
         return {name: found[name, self._partition] for name in names}
 
     async def _read(self, name: str) -> AsyncIterator[ColumnBatch]:
-        if name != JOURNAL:
-            await asyncio.sleep(0 if name in _SOURCES else MARKERS_SECONDS)
+        await asyncio.sleep(self._not_before - time.monotonic())
+        if name == JOURNAL:
+            self._not_before = time.monotonic() + MARKERS_SECONDS
         reader = await self._open.enter_async_context(column_reader(self._settings))
         place = name, self._partition
         async for batch in reader.read({place: (await reader.spans([place]))[place][0]}):

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from schemas.catalog import Schema, SchemaIds, fingerprint
-from schemas.columns import ColumnBatch
+from schemas.columns import ColumnBatch, Longs
 from schemas.errors import CognistreamError
 from schemas.topics import SOURCE_TOPICS, TOPICS
 
@@ -274,5 +274,5 @@ class _KnownThen:
 
 def _nothing(topic: str, partition: int, offset: int) -> ColumnBatch:
     """A batch that brought no offset."""
-    none = np.zeros(0, np.int64)
-    return ColumnBatch(topic, partition, offset, offset, np.zeros(0, np.uint8), *[none] * 8)
+    no: Longs = np.zeros(0, np.int64)
+    return ColumnBatch(topic, partition, offset, offset, np.zeros(0, np.uint8), no, no, no, no, no, no, no, no)

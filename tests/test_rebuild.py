@@ -63,6 +63,7 @@ def test_what_was_decided_is_decided_alike_and_a_lost_state_is_made_anew(
     lost = replayed(ask, status=1)
     assert all(part["difference"]["field"] == "position" for part in lost["partitions"].values())
 
+    assert "there is no partition 7" in ask("state", "rebuild", "--partition", "7", status=2)
     told = ask("state", "rebuild")
     assert "nothing was written" in told
     assert replayed(ask, status=1) == lost

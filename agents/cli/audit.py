@@ -13,6 +13,7 @@ from agents.cli.options import (
     Partitions,
     Policies,
     Prefix,
+    chosen,
     policies,
     progress,
     say,
@@ -50,7 +51,7 @@ def verify(
     count = TopicAdmin(found.confluent(), found.prefix).check()
     reports: dict[int, Report] = {}
     with progress() as tell:
-        for number in partition or range(count):
+        for number in chosen(partition, count):
             tell(f"checking partition {number} of {count}")
             reports[number] = asyncio.run(check(found, number, schema_ids(found)))
     (_say_json if as_json else _say)(reports)
@@ -80,7 +81,7 @@ def replay(
     count = TopicAdmin(found.confluent(), found.prefix).check()
     known, ids = policies(found, policy), schema_ids(found)
     with progress() as tell:
-        reports = {n: replay_partition(found, n, count, known, ids, tell) for n in partition or range(count)}
+        reports = {n: replay_partition(found, n, count, known, ids, tell) for n in chosen(partition, count)}
     if as_json:
         say_json({"ok": all(r.ok for r in reports.values()), "partitions": {n: _told(r) for n, r in reports.items()}})
     else:

@@ -85,6 +85,13 @@ def policies(found: Settings, files: list[Path] | None) -> list[Policy]:
     return [*(Policy.load(file) for file in named), Policy()]
 
 
+def chosen(partitions: list[int] | None, count: int) -> list[int]:
+    """The partitions a person named, or all `count`; BadParameter for one that there is not."""
+    if strange := [number for number in partitions or () if number >= count]:
+        raise typer.BadParameter(f"there is no partition {strange[0]}: there are 0 to {count - 1}")
+    return partitions or list(range(count))
+
+
 def complete_topic(incomplete: str) -> Iterator[str]:
     """Topic names for tab completion."""
     from schemas.topics import TOPICS

@@ -13,6 +13,7 @@ from agents.cli.options import (
     Partitions,
     Policies,
     Prefix,
+    chosen,
     policies,
     progress,
     say,
@@ -57,7 +58,7 @@ def rebuild(
     known, ids = policies(found, policy), schema_ids(found)
     done: dict[int, Rebuilt] = {}
     with progress() as tell:
-        for number in partition or range(count):
+        for number in chosen(partition, count):
             done[number] = rebuilding.rebuild(found, number, count, known, ids, tell, write=yes)
     if as_json:
         say_json({"written": yes, "partitions": {number: asdict(made) for number, made in done.items()}})
