@@ -16,8 +16,9 @@ from .mounted import NOT_ALLOWED
 
 WORKER = ("-m", "agents.cli", "worker", "-v")
 REFUSED_WITHIN = 90.0
-STOP_WITHIN = 5.0
-"""Seconds that a worker may take from SIGTERM to its end."""
+STOP_WITHIN = 8.0
+"""Seconds from SIGTERM to the end of a worker: the five that it gives itself, and what a machine adds on which
+everything else is starting and recovering."""
 
 
 @dataclass(slots=True, eq=False)
@@ -88,7 +89,7 @@ class Crew:
         self.counts["workers frozen"] += 1
 
     async def dismiss(self, worker: Worker) -> None:
-        """End it by SIGTERM: within five seconds and with status 0, or it is a problem."""
+        """End it by SIGTERM: in time and with status 0, or it is a problem."""
         self.workers.remove(worker)
         child, begun = worker.child, time.monotonic()
         await child.stop()

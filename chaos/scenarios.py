@@ -158,18 +158,29 @@ async def abort_transactions(stage: Stage, times: int) -> None:
     await asyncio.sleep(4)
 
 
+async def everything(stage: Stage, times: int) -> None:
+    """One harm after the other to the same workers."""
+    harms = [kill_workers, freeze_workers, restart_broker, kill_broker, come_and_go]
+    for _ in range(times):
+        stage.chance.shuffle(harms)
+        for harm in harms:
+            stage.say(f"{stage.prefix}: {harm.__name__.replace('_', ' ')}")
+            await harm(stage, 1)
+
+
 ABORTING = Load(rate=1000, aborts=0.5)
 
 SCENARIOS = (
-    Scenario("kill", "SIGKILL of one of two workers", kill_workers, 50, 3),
-    Scenario("zombie", "SIGSTOP past the session, then SIGCONT", freeze_workers, 5, 1, may_end=FENCED),
-    Scenario("broker", "broker stopped and started", restart_broker, 10, 1),
-    Scenario("broker-kill", "broker SIGKILLed", kill_broker, 3, 1),
+    Scenario("mixed", "one harm after the other", everything, 4, 1, Load(rate=600), may_end=FENCED),
+    Scenario("kill", "SIGKILL of one of two workers", kill_workers, 50),
+    Scenario("zombie", "SIGSTOP past the session, then SIGCONT", freeze_workers, 5, may_end=FENCED),
+    Scenario("broker", "broker stopped and started", restart_broker, 10),
+    Scenario("broker-kill", "broker SIGKILLed", kill_broker, 3),
     Scenario("rebalance", "workers joining and leaving", come_and_go, 34),
-    Scenario("poison", "5 % poison, 2 % repeats, nothing else", steady, 30, 8),
+    Scenario("poison", "5 % poison, 2 % repeats, nothing else", steady, 30),
     Scenario("aborts", "producer transactions aborted", abort_transactions, 4, 1, ABORTING),
     Scenario("compaction", "changelog compacted and rolled", compact_changelog, 4),
-    Scenario("changelog", "changelog deleted or cut, and made anew", lose_changelog, 4, 1),
+    Scenario("changelog", "changelog deleted or cut, and made anew", lose_changelog, 4, 1, Load(rate=600)),
     Scenario("schema", "a schema evolved in mid-stream", evolve, 20, 4, Load(rate=800), registry=True),
     Scenario("disk", "state folder read-only or full", fill_disk, 10),
     Scenario("steady", "steady load", stay_flat, 600),
