@@ -22,6 +22,8 @@ Place = tuple[str, int]
 """Topic without prefix, partition."""
 
 _POLL_MS = 500
+_WAIT_MS = 50
+"""A broker holds a fetch that finds nothing as long, and with it the next one, which may be for other places."""
 
 
 class ColumnReader:
@@ -70,10 +72,11 @@ async def column_reader(settings: Settings) -> AsyncIterator[ColumnReader]:
         auto_offset_reset="earliest",
         enable_auto_commit=False,
         max_partition_fetch_bytes=settings.fetch_bytes,
+        fetch_max_wait_ms=_WAIT_MS,
     )
-    await consumer.start()
-    await asyncio.sleep(0)  # a task of aiokafka's that is cancelled before its first step cancels who stops it
     try:
+        await consumer.start()
+        await asyncio.sleep(0)  # a task of aiokafka's that is cancelled before its first step cancels who stops it
         ColumnFetcher.adopt(consumer._fetcher, lambda topic: bare_name(settings.prefix, topic), Limits(), _broken)
         yield ColumnReader(settings, consumer)
     finally:

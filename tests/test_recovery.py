@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from aiokafka import AIOKafkaProducer
 from confluent_kafka import TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
 from agents.checking import check
 from agents.column_reader import column_reader
@@ -19,6 +19,7 @@ from agents.demo.processes import Child, free_port, until_ready
 from agents.runtime.positions import PositionLost
 from agents.settings import Settings
 from connectors.admin import TopicAdmin
+from schemas import kernels
 from schemas.catalog import LocalIds
 from schemas.errors import FormatError
 from schemas.murmur import partition_of
@@ -33,6 +34,13 @@ from .test_runtime_worker import Running, running
 pytestmark = pytest.mark.kafka
 
 POOLS = ("priority.urgent", "priority.normal", "priority.background")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _warm() -> None:
+    """Kernels that compile while a worker decides would keep it busy for a minute."""
+    for _ in kernels.warm():
+        pass
 
 
 @pytest.fixture
@@ -88,8 +96,12 @@ async def assert_true(settings: Settings) -> None:
 
 def cut(settings: Settings, name: str, partition: int, before: int) -> None:
     """Delete the records of a topic before an offset; -1: all."""
-    place = TopicPartition(settings.topic(name), partition, before)
-    AdminClient({**settings.confluent()}).delete_records([place])[place].result()
+    admin, topic = AdminClient({**settings.confluent()}), settings.topic(name)
+    deletes = ConfigEntry("cleanup.policy", "delete", incremental_operation=AlterConfigOpType.SET)
+    change = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[deletes])
+    admin.incremental_alter_configs([change])[change].result(30)  # a broker cuts no topic that it compacts
+    place = TopicPartition(topic, partition, before)
+    admin.delete_records([place])[place].result(30)
 
 
 async def test_a_repeat_after_a_restart_is_not_decided_again(settings: Settings) -> None:
