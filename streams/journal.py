@@ -46,8 +46,12 @@ def entries(batches: Iterable[ColumnBatch], ids: SchemaIds) -> Iterator[Entry]:
 
 
 def entry_of(value: bytes, ids: SchemaIds) -> Entry:
-    """The entry that a record's value is; it must be one of a step."""
+    """The entry that a record's value is; FormatError when it is none of a step."""
     entry = decode_one(value, ids)[1]
+    if entry["step"] is None:
+        raise FormatError(
+            f"{JOURNAL}: entry {entry['entry']} says nothing of its step; somebody else writes to this topic"
+        )
     return Entry(entry["entry"], hashlib.sha256(value).digest(), entry["step"])
 
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from schemas import avro_decode
 from schemas.avro_decode import decode, frame_ids
 from schemas.avro_layout import find
-from schemas.avro_plan import compile_plan, layout
+from schemas.avro_plan import PlanError, compile_plan, layout
 from schemas.avro_schema import Schema
 from schemas.columns import Column, Frame
 from schemas.reasons import Reason
@@ -175,7 +175,11 @@ def test_a_later_reader_reads_as_fastavro_does(case: tuple[Json, list[Any]], dat
     chosen = data.draw(st.lists(st.sampled_from(whole), unique=True)) if whole else []
     fields = [name for name in leaves(reader) if name.removesuffix("?").split(".")[0] in chosen]
     parts = [write(writer, item) for item in items]
-    frame, error = decoded(writer, reader, fields, parts)
+    try:
+        frame, error = decoded(writer, reader, fields, parts)
+    except PlanError as refusal:
+        assume("take forever" not in str(refusal))
+        raise
     for i, part in enumerate(parts):
         try:
             truth = read(part, writer, only(reader, fields))

@@ -37,3 +37,13 @@ def test_schemas_nested_beyond_measure_are_refused() -> None:
         kind = {"type": "array", "items": kind}
     with pytest.raises(PlanError):
         compile_plan(record(("f", kind)), record(), layout(record(), []))
+
+
+def test_nothing_is_encoded_anew_beside_items_of_no_bytes() -> None:
+    """Encoding anew goes item by item, and the value may announce 2^62 of them."""
+    endless = ("e", {"type": "array", "items": "null"})
+    writer = record(endless, ("f", {"type": "array", "items": "int"}))
+    reader = record(("f", {"type": "array", "items": "double"}))
+    with pytest.raises(PlanError, match=r"field f: .* could be made to take forever"):
+        compile_plan(writer, reader, layout(reader, ["f"]))
+    compile_plan(writer, reader, layout(reader, []))
