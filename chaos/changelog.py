@@ -31,7 +31,8 @@ REBUILT_WITHIN = 120.0
 def _set(stage: Stage, kind: ResourceType, name: str, settings: Mapping[str, str]) -> None:
     entries = [ConfigEntry(k, v, incremental_operation=AlterConfigOpType.SET) for k, v in settings.items()]
     resource = ConfigResource(kind, name, incremental_configs=entries)
-    for answer in AdminClient(stage.settings.confluent()).incremental_alter_configs([resource]).values():
+    client = AdminClient(stage.settings.confluent())  # kept: its answers end with it
+    for answer in client.incremental_alter_configs([resource]).values():
         answer.result(30)
 
 
@@ -82,7 +83,8 @@ async def truncate(stage: Stage) -> None:
         spans = await reader.spans([(STATE, partition) for partition in range(PARTITIONS)])
     await asyncio.to_thread(_set, stage, ResourceType.TOPIC, name, {"cleanup.policy": "compact,delete"})
     cut = [TopicPartition(name, partition, (first + end) // 2) for (_, partition), (first, end) in spans.items()]
-    for answer in AdminClient(stage.settings.confluent()).delete_records(cut).values():
+    client = AdminClient(stage.settings.confluent())
+    for answer in client.delete_records(cut).values():
         await asyncio.to_thread(answer.result, 30)
     await asyncio.to_thread(_set, stage, ResourceType.TOPIC, name, {"cleanup.policy": "compact"})
     stage.counts["changelog truncated"] += 1

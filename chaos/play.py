@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -64,3 +65,6 @@ async def _problems(stage: Stage, scenario: Scenario, times: int) -> list[str]:
             return (await stage.judge()).problems
     except CognistreamError as error:
         return [*stage.crew.problems, str(error)]
+    except Exception as error:  # the other scenarios are played all the same
+        (stage.folder / "driver.log").write_text(traceback.format_exc())
+        return [*stage.crew.problems, f"the driver failed: {type(error).__name__}: {error}"]
