@@ -87,11 +87,16 @@ async def _signalled_serve(
     loop.add_signal_handler(signal.SIGHUP, reload)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _signalled, told, number)
-    await serve(build(settings, partitions, new), told, recovery)
+    await serve(build(settings, partitions, new), told, recovery, cut_short=True)
 
 
-async def serve(app: ColumnApp, told: asyncio.Event, recovery: Recovery = lambda _: None) -> None:
-    """Run `app` until `told` is set or it fails; raises the failure. It has stopped when this returns."""
+async def serve(
+    app: ColumnApp, told: asyncio.Event, recovery: Recovery = lambda _: None, *, cut_short: bool = False
+) -> None:
+    """Run `app` until `told` is set or it fails; raises the failure. It has stopped when this returns.
+
+    With `cut_short` a stop that takes longer than STOP_SECONDS ends the process.
+    """
     settings = app.settings
     readiness = Readiness(settings.host, settings.port, app.status)
     log.info("listening on http://%s:%d/ready", settings.host, await readiness.start())
@@ -103,7 +108,7 @@ async def serve(app: ColumnApp, told: asyncio.Event, recovery: Recovery = lambda
             await asyncio.wait(_waiters(told, app), return_when=asyncio.FIRST_COMPLETED)
     finally:
         telling.cancel()
-        await _stop(app, starting, readiness)
+        await _stop(app, starting, readiness, cut_short=cut_short)
     if app.stopping_for is not None:
         raise app.stopping_for
 
@@ -132,11 +137,12 @@ async def _first(starting: asyncio.Task[None], told: asyncio.Event, app: ColumnA
         starting.result()
 
 
-async def _stop(app: ColumnApp, starting: asyncio.Task[None], readiness: Readiness) -> None:
-    """Stop within STOP_SECONDS: a thread sees to it, for the services of Faust swallow cancellations."""
+async def _stop(app: ColumnApp, starting: asyncio.Task[None], readiness: Readiness, *, cut_short: bool) -> None:
+    """Stop; a thread sees to it that it is cut short, for the services of Faust swallow cancellations."""
     deadline = threading.Timer(STOP_SECONDS, _leave, [app])
     deadline.daemon = True
-    deadline.start()
+    if cut_short:
+        deadline.start()
     starting.cancel()
     await app.stop()
     await readiness.stop()
