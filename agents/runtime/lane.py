@@ -220,7 +220,7 @@ class LaneTask:
         held: list[ColumnBatch] = []
         if effects.tripped is not None:
             batches, held = split(batches, effects.positions)
-        if prepared:
+        if effects.tripped is None or effects.outputs:
             begun = time.perf_counter()
             await self.commit.write(prepared)
             self._host.stepped(self, batches, effects, replace(times, commit=time.perf_counter() - begun))
