@@ -2,7 +2,8 @@
 
 1. **Fence.** When a partition is assigned, its producer starts (`InitProducerId` of the partition's transactional id)
    before anything of its state is read. Survives: a former owner that is slow, paused or cut off; the broker ends the
-   transaction that it left open and refuses whatever it sends later.
+   transaction that it left open and refuses whatever it sends later. One that is refused drops what it remembers and
+   joins its group anew: whatever it is given begins here.
 2. **Recover.** The rows and positions of `agent.state` are read, committed transactions only, to the end that the topic
    had after step 1. Rows and journal must be those of the position, else the worker refuses; the windows of repeats
    are filled from the sources. Survives: a death between steps 5 and 6; what was sent and not committed is never seen.
