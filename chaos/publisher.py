@@ -37,7 +37,7 @@ LATEST_S = 20.0
 """A late repeat follows its event within this."""
 PATIENCE_MS = 600_000
 """How long a record batch may wait for a broker that is away."""
-EVOLVES_AFTER = 2000
+EVOLVES_AFTER = 1000
 """Events under one schema before others come in."""
 CUTS_TOGETHER = 4
 """Sends that share a transaction."""
