@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from functools import cached_property
 from pathlib import Path
 
@@ -47,7 +47,7 @@ class Policy(Section):
     def parse(cls, text: str, name: str = "policy") -> Policy:
         """The policy that a TOML `text` says; `name` is the file that errors speak of."""
         try:
-            said = tomllib.loads(text, parse_float=Decimal)
+            said = tomllib.loads(text, parse_float=_decimal)
         except (
             ValueError,
             RecursionError,
@@ -68,3 +68,10 @@ class Policy(Section):
     def to_toml(self) -> str:
         """The whole policy as a file that `parse` takes, defaults written out, with what each number means."""
         return toml(self)
+
+
+def _decimal(text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except InvalidOperation as problem:
+        raise ValueError(f"{text} is beyond every number") from problem

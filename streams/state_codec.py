@@ -294,6 +294,8 @@ class StateCodec:
         if position is None:
             raise _no_row(batch, i)
         sources = {row["source"]: row["next"] for row in position.pop("sources")}
+        if min(position["entry"], position["rows"] + 1, *sources.values(), 0) < 0:
+            raise _no_row(batch, i)
         return Position(sources, **position)
 
 

@@ -106,6 +106,7 @@ def nested(place: tuple[str, ...], value: object) -> dict[str, object]:
         ("[admission]\nfrom_year = 1980", "fleet.toml:1: admission: at most 100 years"),
         ("[trust", "fleet.toml: not TOML: Expected ']'"),
         ("trust.tell = " + "9" * 5_000, "fleet.toml: not TOML: Exceeds the limit"),
+        ("trust.tell = 1e9999999999999999999", "fleet.toml: not TOML: 1e9999999999999999999 is beyond every number"),
         ("trust.tell = " + "[" * 5_000, "fleet.toml: not TOML: maximum recursion depth"),
         ("[admission]\nmax_unregistered = 1e999999999", "max_unregistered: write a number of at most 30 digits"),
         ("[admission]\nmax_unregistered = 1e-999999999", "max_unregistered: write a number of at most 30 digits"),

@@ -149,6 +149,14 @@ def test_a_row_that_no_lane_wrote_is_refused_however_well_it_decodes(said: dict[
         StateCodec(IDS).read(batch, StateTable())
 
 
+@pytest.mark.parametrize("says", [({"kaizen": -1}, 0, 0), ({}, -1, 0), ({}, 0, -2)], ids=str)
+def test_a_position_that_no_lane_wrote_is_refused(says: tuple[dict[str, int], int, int]) -> None:
+    sources, entry, rows = says
+    value = encode(STATE, Position(sources, entry, bytes(32), rows=rows).as_value(), IDS)
+    with pytest.raises(FormatError, match="the record at offset 70 is no row of the state"):
+        StateCodec(IDS).read(batch_of(STATE, 3, 70, [Record("", 1, b"\xff", value)]), StateTable())
+
+
 def test_a_value_of_another_topic_is_refused_with_its_place() -> None:
     value = encode(STATE, Position({}, 0, bytes(32)).as_value(), IDS)
     other = value[:1] + IDS.id_of(LEVELS).to_bytes(4) + value[5:]
