@@ -1,13 +1,14 @@
 """Memory of a worker by the number of agents it knows, and how fast it is back after a restart.
 
 Every agent is registered where its character does that, and has a task of about four events of several types. For the
-restart what was written to `agent.state` is appended again until each row has the wished number of versions, and the
-topic is kept from being compacted: the worker reads all of it.
+restart what was written to `agent.state` is appended again until there are as many versions a row as wished, on the
+average, and the topic is kept from being compacted: the worker reads all of it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +26,8 @@ from .rig import Rig
 
 EVENTS_PER_AGENT = 6
 STATE = "agent.state"
-SETTLE = 3.0
-"""Seconds of idling before memory is looked at."""
+SETTLE = 12.0
+"""Seconds of idling before memory is looked at: two ticks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ async def measure(rig: Rig, sizes: Sizes) -> Result:
     for agents in (few, many):
         rss[agents], rows[agents] = await _decide(rig, agents)
         rig.say(f"memory: {rows[agents]:,} agents known, {rss[agents]:,.0f} MB")
-    back = await _restart(rig, many, sizes.versions)
+    back = await _restart(rig, many, sizes.versions * rows[many])
     await asyncio.to_thread(rig.remove, _prefix(many))
     each = (rss[many] - rss[few]) * 2**20 / (rows[many] - rows[few])
     figures = {"rss_mb": {str(n): rss[n] for n in rss}, "agents_known": {str(n): rows[n] for n in rows},
@@ -86,12 +87,13 @@ async def _until_decided(child: Child, port: int, events: int) -> int:
     raise child.failure()
 
 
-async def _restart(rig: Rig, agents: int, versions: int) -> dict[str, float]:
-    """Start the worker again on a log with at least `versions` versions of each row."""
+async def _restart(rig: Rig, agents: int, records: int) -> dict[str, float]:
+    """Start the worker again on a log of at least so many records."""
     prefix, file = _prefix(agents), rig.folder / "state.batches"
-    rig.say(f"memory: writing {versions} versions of each row")
+    rig.say(f"memory: writing {records:,} versions of rows")
     total = await capture(rig.settings(prefix), (STATE,), file)
-    await _append(rig, prefix, file, versions - 1)
+    copies = math.ceil(records / total["records"])
+    await _append(rig, prefix, file, copies - 1)
     rig.say("memory: starting the worker again")
     began, assigned = time.perf_counter(), 0.0
     async with rig.worker(prefix) as (child, port):
@@ -104,7 +106,7 @@ async def _restart(rig: Rig, agents: int, versions: int) -> dict[str, float]:
         rows = int(status["rows"])
         await asyncio.sleep(SETTLE)
         return {"from_start_s": ready - began, "from_assigned_s": ready - (assigned or ready), "rows": rows,
-                "records": total["records"] * versions, "bytes": total["bytes"] * versions,
+                "records": total["records"] * copies, "bytes": total["bytes"] * copies,
                 "rss_mb": _rss_mb(child)}  # fmt: skip
 
 

@@ -98,10 +98,10 @@ class Outbox:
         self._spare: dict[str, list[RecordsBody]] = {}
 
     def emptied(self) -> Outbox:
-        """Begin anew, in the memory of the record batches there were: fresh memory costs as much as writing to it."""
-        for name, bodies in self.bodies.items():
-            self._spare.setdefault(name, []).extend(bodies)
-        self.bodies = {}
+        """Begin anew, in the memory of the record batches of the last step: fresh memory costs as much as writing to
+        it. What the last step did not need is let go.
+        """
+        self._spare, self.bodies = self.bodies, {}
         return self
 
     def append(

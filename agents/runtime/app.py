@@ -35,6 +35,7 @@ from .producer import CommitFailed, Fenced
 from .producers import ColumnBoot, Producers
 from .recovering import Recovering
 from .table import ColumnTable
+from .thrift import Thrift
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +56,7 @@ class ColumnApp(faust.App):
         self.sources = {settings.topic(t.name) for t in SOURCE_TOPICS}
         self.limits = Limits()
         self.pool = ThreadPoolExecutor(settings.threads or os.cpu_count() or 1, thread_name_prefix="lane")
+        self.thrift = Thrift(self.pool)
         self.counting = Counting()
         self.producers = Producers(self)
         self.table = ColumnTable(self)
@@ -148,6 +150,10 @@ class ColumnApp(faust.App):
         for name, offset in effects.positions.items():
             self._durable[TP(self.settings.topic(name), lane.partition)] = offset
         self.counting.stepped(lane, batches, effects, times)
+        if batches:
+            self.thrift.worked(sum(batch.buf.nbytes for batch in batches))
+        else:
+            self.thrift.rests()
 
     def _tps(self, partition: int) -> list[TP]:
         return [TP(topic, partition) for topic in self.sources]
