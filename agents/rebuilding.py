@@ -17,10 +17,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from agents.replaying import PartitionTopics, Tell, follow
-from agents.runtime.producer import LaneProducer
+from agents.runtime.producer import Fenced, LaneProducer
 from agents.settings import Settings
 from connectors.trim import delete_before
 from schemas.catalog import SchemaIds
+from schemas.errors import CognistreamError
 from schemas.topics import POSITION_KEY, SOURCE_TOPICS
 from schemas.wire import encode
 from streams.compare import Difference, Differs
@@ -33,6 +34,10 @@ from streams.standing import compare_state
 from streams.state_codec import STATE, StateCodec
 
 _FROM = (*(row.name for row in SOURCE_TOPICS), JOURNAL)
+
+
+class StillDecided(CognistreamError):
+    """A worker took the partition back while it was decided anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +64,8 @@ def rebuild(
 ) -> Rebuilt:
     """Make the state of `partition` anew; without `write` only tell what that would give.
 
-    Raises OutOfReach when sources or journal do not reach back, Differs when they do not agree, UnknownPolicy.
+    Raises OutOfReach when sources or journal do not reach back, Differs when they do not agree, UnknownPolicy; and
+    StillDecided.
     """
     with PartitionTopics(settings, partition).reading() as there:
         producer = there.run(_fence(settings, partition)) if write else None
@@ -97,7 +103,13 @@ def _replace(settings: Settings, producer: LaneProducer, lane: Lane, there: Part
     """Steps 3 and 4."""
     topic, bodies = settings.topic(STATE), _whole(lane, ids).bodies[STATE]
     _, begins = there.spans([STATE])[STATE]
-    there.run(producer.write([producer.frame(topic, body, settings.codec) for body in bodies]))
+    try:
+        there.run(producer.write([producer.frame(topic, body, settings.codec) for body in bodies]))
+    except Fenced as error:
+        raise StillDecided(
+            f"partition {lane.partition}: a worker of the group {settings.group} runs and took the partition back. "
+            "Nothing was written. Stop the workers and rebuild again."
+        ) from error
     if begins:
         delete_before(settings.confluent(), topic, lane.partition, begins)
 

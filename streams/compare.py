@@ -104,12 +104,11 @@ def told(batch: ColumnBatch, i: int, ids: SchemaIds) -> str:
 
 
 def place_told(batch: ColumnBatch, ids: SchemaIds) -> tuple[str, int]:
-    """The source topic and offset that the first record of a batch tells of; offset -1 where it tells of none."""
+    """The source topic and offset that the first record of an output tells of; offset -1 where it tells of none."""
     try:
         says = decode(batch.value(0), ids)[1]
     except WireError:
         return "", -1
-    says = says.get("decision") or says
     source = says.get("source", "")
     return source if source.endswith(".events") else f"{source}.events", says.get("offset", -1)
 

@@ -7,7 +7,7 @@ the rows that it gives are compared, so that rows written under an older schema 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import Final
 
@@ -16,9 +16,10 @@ import numpy as np
 from schemas.catalog import SchemaIds
 from schemas.columns import ColumnBatch, Longs
 from schemas.errors import FormatError
+from schemas.wire import decode
 
 from .compare import NOTHING, Difference, Differs, as_read, first_other, named, others, told
-from .intake import pieces
+from .intake import part_of, pieces
 from .outputs import Outbox
 from .pipeline import Lane
 from .state_codec import LEVELS, STATE, Position, StateCodec
@@ -64,6 +65,17 @@ def compare_state(lane: Lane, batches: Iterable[ColumnBatch], ids: SchemaIds) ->
         if lane.table.row(key) < 0:
             raise Differs(Difference(lane.entry, STATE, int(found.where[row]), "key", NOTHING, repr(key)))
     return lane.rows
+
+
+def until_entry(batches: Iterable[ColumnBatch], entry: int, ids: SchemaIds) -> Iterator[ColumnBatch]:
+    """The batches of `agent.state` up to the position that names `entry`: what it held then, while work goes on."""
+    for batch in batches:
+        for i in np.flatnonzero(batch.kl == 1).tolist():
+            position = decode(batch.value(i), ids)[1]["position"]
+            if position is not None and position["entry"] == entry:
+                yield part_of(batch, slice(0, i + 1), batch.start, int(batch.off[i]) + 1)
+                return
+        yield batch
 
 
 class _Found:

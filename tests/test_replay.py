@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 from schemas.catalog import LocalIds, Schema, SchemaIds, schema_of
 from schemas.columns import ColumnBatch
 from schemas.wire import encode
-from streams.compare import Cursor, as_read
+from streams.compare import Cursor, Differs, as_read
 from streams.journal import STEP, Entry, columns, entries
 from streams.outputs import Outbox
 from streams.pipeline import Lane
 from streams.policy import Policy
 from streams.repeats import REPEAT, Window, recall, remember
-from streams.replay import OutOfReach, Report, UnknownPolicy, replay
+from streams.replay import OutOfReach, Replay, Report, UnknownPolicy, replay
+from streams.standing import compare_state, until_entry
 from streams.state_codec import StateCodec
 
 from .lanes import IDS, Record
@@ -166,6 +167,19 @@ def test_a_schema_that_nobody_knew_then_is_unknown_in_the_replay() -> None:
     log = run(Lane(0, 0, policy=Policy(), ids=ids, build="test"), [[early]])
     assert log["dead.letters"] == []
     assert again(log, ids=ids).ok
+
+
+def test_what_a_worker_writes_meanwhile_is_no_difference() -> None:
+    subject, records = lane(), traffic()
+    journal = (log := run(subject, [records[:90]]))["audit.log"].copy()
+    run(subject, [records[90:]], log)
+    topics = in_pieces(log | {"audit.log": journal}, 30)
+    again = Replay({name: topics[name] for name in topics if name != "agent.state"}, 0, 0, policies=[Policy()], ids=IDS)
+    assert len(list(again.entries())) == 1
+    then = until_entry(topics["agent.state"], again.lane.entry, IDS)
+    assert compare_state(again.lane, then, IDS) == again.lane.rows
+    with pytest.raises(Differs, match="position"):
+        compare_state(again.lane, topics["agent.state"], IDS)
 
 
 def under_seven(event_id: str) -> Record:
