@@ -31,7 +31,7 @@ REBUILT_WITHIN = 120.0
 def _set(stage: Stage, kind: ResourceType, name: str, settings: Mapping[str, str]) -> None:
     entries = [ConfigEntry(k, v, incremental_operation=AlterConfigOpType.SET) for k, v in settings.items()]
     resource = ConfigResource(kind, name, incremental_configs=entries)
-    client = AdminClient(stage.settings.confluent())  # kept: its answers end with it
+    client = AdminClient({**stage.settings.confluent()})  # kept: its answers end with it
     for answer in client.incremental_alter_configs([resource]).values():
         answer.result(30)
 
@@ -66,7 +66,7 @@ async def until_compacted(stage: Stage, seconds: float) -> None:
 
 async def delete(stage: Stage) -> None:
     """The changelog is deleted and made anew, empty."""
-    client, name = AdminClient(stage.settings.confluent()), stage.settings.topic(STATE)
+    client, name = AdminClient({**stage.settings.confluent()}), stage.settings.topic(STATE)
     await asyncio.to_thread(client.delete_topics([name])[name].result, 30)
     deadline = time.monotonic() + 30
     while name in client.list_topics(timeout=10).topics and time.monotonic() < deadline:
@@ -83,7 +83,7 @@ async def truncate(stage: Stage) -> None:
         spans = await reader.spans([(STATE, partition) for partition in range(PARTITIONS)])
     await asyncio.to_thread(_set, stage, ResourceType.TOPIC, name, {"cleanup.policy": "compact,delete"})
     cut = [TopicPartition(name, partition, (first + end) // 2) for (_, partition), (first, end) in spans.items()]
-    client = AdminClient(stage.settings.confluent())
+    client = AdminClient({**stage.settings.confluent()})
     for answer in client.delete_records(cut).values():
         await asyncio.to_thread(answer.result, 30)
     await asyncio.to_thread(_set, stage, ResourceType.TOPIC, name, {"cleanup.policy": "compact"})

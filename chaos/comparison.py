@@ -67,8 +67,10 @@ class Account:
 
     def of(self, column: str, number: int) -> Account:
         """The rows of one source, or of one partition."""
-        parts = (self.sent, self.acknowledged, self.aborted)
-        return Account(*(rows[rows[column] == number] for rows in parts), self.forgetful)
+        sent, acknowledged, aborted = (
+            rows[rows[column] == number] for rows in (self.sent, self.acknowledged, self.aborted)
+        )
+        return Account(sent, acknowledged, aborted, self.forgetful)
 
 
 def compare(

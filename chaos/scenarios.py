@@ -181,7 +181,7 @@ SCENARIOS = (
     Scenario("poison", "5 % poison, 2 % repeats, nothing else", steady, 30),
     Scenario("aborts", "producer transactions aborted", abort_transactions, 4, 1, ABORTING),
     Scenario("compaction", "changelog compacted and rolled", compact_changelog, 4),
-    Scenario("changelog", "changelog deleted or cut, and made anew", lose_changelog, 4, 1, Load(rate=600)),
+    Scenario("changelog", "changelog deleted or cut, and made anew", lose_changelog, 4, load=Load(rate=600)),
     Scenario("schema", "a schema evolved in mid-stream", evolve, 20, 2, Load(rate=800), registry=True),
     Scenario("disk", "state folder read-only or full", fill_disk, 10),
     Scenario("steady", "steady load", stay_flat, 600),

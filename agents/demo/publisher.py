@@ -96,7 +96,8 @@ class _Flow:
 class Publisher:
     """Sends the traffic of `orders` through an idempotent producer."""
 
-    packs = Packer
+    packs: type[Packer] = Packer
+    """What packs its traffic."""
 
     def __init__(self, orders: Orders, stop: asyncio.Event) -> None:
         self._plan, self._prefix, self._stop = orders.plan, orders.prefix, stop
