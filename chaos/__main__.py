@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import logging
 import shutil
 import signal
 import sys
@@ -83,6 +84,7 @@ def tell(done: list[Outcome]) -> None:
 def main() -> int:
     """Everything; the exit status."""
     given, began = arguments(), time.monotonic()
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it tells of each try to reach a broker that is away
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     folder = Path(tempfile.mkdtemp(prefix="cognistream-chaos-"))
 
