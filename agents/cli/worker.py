@@ -36,13 +36,21 @@ def worker(
     Start as many as you like, on one machine or many; they share the partitions among them. SIGHUP reads the policy
     file again; one with a mistake is refused, and the old policy stays.
     """
+    _log(verbose=verbose)
+    raise typer.Exit(_run(settings(bootstrap, prefix, policy_file=policy, port=port)))
+
+
+def _log(*, verbose: bool) -> None:
     import logging
+
+    from agents.damping import Damper
 
     logging.basicConfig(
         level=logging.INFO if verbose else logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     logging.getLogger("agents").setLevel(logging.DEBUG if verbose else logging.INFO)
-    raise typer.Exit(_run(settings(bootstrap, prefix, policy_file=policy, port=port)))
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(Damper())
 
 
 def _run(found: Settings) -> int:
