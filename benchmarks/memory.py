@@ -26,8 +26,8 @@ from .rig import Rig
 
 EVENTS_PER_AGENT = 6
 STATE = "agent.state"
-SETTLE = 12.0
-"""Seconds of idling before memory is looked at: two ticks."""
+SETTLE = 17.0
+"""Seconds of idling before memory is looked at: three ticks."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from agents.runtime import thrift
-from agents.runtime.thrift import ENOUGH_BYTES, Thrift, give_back
+from agents.runtime.thrift import ENOUGH_BYTES, PAUSE_SECONDS, TIMES, Thrift, give_back
 from schemas.recordbatch_write import RecordsBody
 from streams.outputs import Outbox
 
@@ -30,15 +30,25 @@ def test_free_pages_between_used_ones_are_given_back() -> None:
     assert all(block[-1] == 1 for block in kept)
 
 
-def test_memory_is_given_back_once_for_work_that_was_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_given_back_after_work_that_was_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
     monkeypatch.setattr(thrift, "give_back", lambda: calls.append(1))
+
+    def rested(spared: Thrift, moments: range) -> int:
+        before = len(calls)
+        for moment in moments:
+            spared.rests(float(moment))
+        pool.submit(int).result()
+        return len(calls) - before
+
     with ThreadPoolExecutor(1) as pool:
         spared = Thrift(pool)
-        for size in (0, ENOUGH_BYTES - 1, 1):
-            spared.worked(size)
-            spared.rests()
-    assert len(calls) == 2
+        assert rested(spared, range(0, 100)) == TIMES
+        spared.worked(ENOUGH_BYTES - 1)
+        assert rested(spared, range(100, 200)) == 0
+        spared.worked(1)
+        assert rested(spared, range(200, 200 + int(PAUSE_SECONDS))) == 1
+        assert rested(spared, range(300, 400)) == TIMES - 1
 
 
 def test_an_outbox_keeps_the_memory_of_the_last_step_alone() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
@@ -153,7 +154,7 @@ class ColumnApp(faust.App):
         if batches:
             self.thrift.worked(sum(batch.buf.nbytes for batch in batches))
         else:
-            self.thrift.rests()
+            self.thrift.rests(time.monotonic())
 
     def _tps(self, partition: int) -> list[TP]:
         return [TP(topic, partition) for topic in self.sources]

@@ -2,7 +2,7 @@
 
 A busy worker moves hundreds of megabytes a second through buffers, and the C library keeps what they leave behind for
 the next ones: right while there is work, and half a gigabyte too much for a worker that lies beside the agents it
-governs. So a lane that ticks, which it does only when it has caught up, has the free pages returned once.
+governs. So a lane that ticks, which it does only when it has caught up, has the free pages returned.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ from concurrent.futures import Executor
 
 ENOUGH_BYTES = 64 << 20
 """Work after which it is worth while."""
+TIMES = 2
+"""How often memory is given back after that: lanes let go of their widest step only in the steps that follow."""
+PAUSE_SECONDS = 5.0
 
 
 class Thrift:
@@ -19,16 +22,20 @@ class Thrift:
 
     def __init__(self, pool: Executor) -> None:
         self._pool = pool
-        self._worked = ENOUGH_BYTES  # recovery was work too
+        self._worked, self._owed = 0, TIMES  # recovery was work too
+        self._not_before = 0.0
 
     def worked(self, size: int) -> None:
         """`size` bytes of records were decided."""
         self._worked += size
-
-    def rests(self) -> None:
-        """A lane has nothing to do."""
         if self._worked >= ENOUGH_BYTES:
-            self._worked = 0
+            self._worked, self._owed = 0, TIMES
+
+    def rests(self, now: float) -> None:
+        """A lane has nothing to do at this moment (seconds of any clock)."""
+        if self._owed and now >= self._not_before:
+            self._owed -= 1
+            self._not_before = now + PAUSE_SECONDS
             self._pool.submit(give_back)
 
 
