@@ -43,7 +43,7 @@ def test_memory_is_given_back_after_work_that_was_worth_it(monkeypatch: pytest.M
 
     with ThreadPoolExecutor(1) as pool:
         spared = Thrift(pool)
-        assert rested(spared, range(0, 100)) == TIMES
+        assert rested(spared, range(100)) == TIMES
         spared.worked(ENOUGH_BYTES - 1)
         assert rested(spared, range(100, 200)) == 0
         spared.worked(1)
