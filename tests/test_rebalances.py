@@ -22,6 +22,9 @@ from agents.demo.publisher import Orders, Publisher, Told
 from agents.runtime.positions import PartitionsApart
 from agents.settings import Settings
 from connectors.admin import TopicAdmin
+from connectors.local_kafka import LocalKafka
+from connectors.state_folder import state_folder
+from schemas import kernels
 from schemas.catalog import LocalIds
 
 from .counting_decider import OUTPUT
@@ -34,6 +37,13 @@ COUNTING = ("-m", "tests.counting_worker")
 DECIDING = ("-m", "agents.cli", "worker")
 POOLS = ("priority.urgent", "priority.normal", "priority.background")
 STOP_WITHIN = 5.0
+
+
+@pytest.fixture(scope="module", autouse=True)
+def warm_kernels() -> None:
+    """Compiled once, here: workers would do it side by side, and be late."""
+    for _ in kernels.warm():
+        pass
 
 
 @pytest.fixture
@@ -218,6 +228,26 @@ async def test_a_worker_under_full_load_ends_within_five_seconds(settings: Setti
         await until_drained(await workers.hire())
     assert took < STOP_WITHIN
     await assert_conserved(settings, 4, told)
+
+
+async def test_a_broker_that_goes_away_under_load_is_waited_for(prefix: str, tmp_path: Path) -> None:
+    kafka = LocalKafka(tmp_path / "broker", state_folder() / "maven")
+    settings = Settings.read({}, bootstrap_servers=kafka.start().bootstrap, prefix=prefix, state=tmp_path)
+    try:
+        create(settings)
+        async with crew(settings, COUNTING, 2) as workers:
+            for _ in range(2):
+                await publish(settings, events(1000))
+                await asyncio.to_thread(kafka.stop)
+                await asyncio.sleep(3)
+                await asyncio.to_thread(kafka.start)
+            await publish(settings, events(10))
+            found = await committed(settings, OUTPUT, 2010 * PARTITIONS * len(SOURCES))
+            assert all(worker.child.running for worker in workers.workers)
+    finally:
+        kafka.stop()
+    assert_counted_once(found, 2010)
+    assert_in_order(found)
 
 
 async def test_a_worker_that_gets_partitions_apart_refuses_to_run(settings: Settings) -> None:
