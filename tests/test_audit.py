@@ -131,7 +131,7 @@ def test_touching_spans_of_one_source_are_one_read() -> None:
 
 
 def run(subject: Lane, steps: Sequence[Sequence[Record]], log: Log | None = None, **told: Any) -> Log:
-    """What the topics hold after `steps`, sources included; `log` is what they held before, `told` goes to each step."""
+    """What the topics hold after `steps`, sources included; `log`: what they held before; `told` goes to each step."""
     log = {row.name: [] for row in TOPICS} if log is None else log
     for step in steps:
         batches = []
