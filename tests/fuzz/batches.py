@@ -18,6 +18,9 @@ from .target import CANARIES, Outcomes, at_the_edge
 
 LIMITS = Limits(batch=1 << 14, records=1000, record=1 << 12, chunk=1 << 12)
 _HEADER = 61
+_GZIP = 1
+_WRITTEN = slice(_HEADER + 4, _HEADER + 8)
+"""When gzip was run: the same case is to be the same bytes tomorrow."""
 _NUMBERS = ((0, "q"), (8, "i"), (12, "i"), (16, "b"), (21, "h"), (23, "i"), (27, "q"), (35, "q"), (43, "q"), (57, "i"))
 """Where the numbers of a batch's header stand, and how wide they are."""
 _LENGTHS = (0, 0, 1, 2, 5, 20, 70, 200)
@@ -87,6 +90,8 @@ class Batches:
         codec = rng.choice((0, 0, 1, 2, 3, 4))
         if codec and not made[22] & fields.CONTROL:
             made[_HEADER:] = compress(codec, bytes(made[_HEADER:]))
+            if codec == _GZIP:
+                made[_WRITTEN] = bytes(4)
             made[22] |= codec
         if damage == 2:
             made[_HEADER:] = mutated(rng, bytes(made[_HEADER:]))
