@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import os
+import ssl
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -88,7 +90,15 @@ def _path(context: Any, jar: Jar) -> Path:
     return path
 
 
+def _trust_as_the_machine_does() -> None:
+    """`requests` trusts the authorities that a package lists; those of a company stand in the machine's own store."""
+    store = ssl.get_default_verify_paths().cafile
+    if store is not None:
+        os.environ.setdefault("REQUESTS_CA_BUNDLE", store)
+
+
 def _download(context: Any, jars: list[Jar], report: Report) -> None:
+    _trust_as_the_machine_does()
     total, done = sum(jar.size for jar in jars), 0
     with ThreadPoolExecutor(8) as pool:
         running = {pool.submit(_fetch, context, jar): jar for jar in jars}
