@@ -79,6 +79,8 @@ SEAMS = (
     Seam(f"{CONSUMER}.on_buffer_full", "consumer", "takes a partition out of those asked for"),
     Seam(f"{CONSUMER}.on_buffer_drop", "consumer", "puts it back"),
     Seam(f"{CONSUMER}.ack", "consumer", "counts a message as done; ours does not for batches"),
+    Seam(f"{CONSUMER}.resume_flow", "consumer", "is called when the queues of streams were emptied"),
+    Seam("mode.utils.queues:FlowControlEvent.resume", "consumer", "empties the queues of streams"),
     Seam(f"{CONSUMER}.perform_seek", "consumer", "seeks to committed offsets; ours goes on to those of the state"),
     Seam(f"{CONSUMER}.commit", "consumer", "commits group offsets, which serve lag displays"),
     Seam(f"{CONSUMER}._filter_tps_with_pending_acks", "consumer", "which partitions have something to commit"),

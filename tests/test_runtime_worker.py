@@ -136,6 +136,25 @@ async def test_a_stage_that_raises_ends_the_worker_and_nothing_of_its_step_is_ke
     assert len(await committed(settings, OUTPUT, 30)) == 30
 
 
+async def test_what_was_on_its_way_when_faust_emptied_its_queues_comes_again(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def drop(_: Any) -> None:
+        """As if the queue were emptied before the agent looks."""
+
+    async with running(settings) as worker:
+        app = worker.app
+        with monkeypatch.context() as patched:
+            patched.setattr(app, "take", drop)
+            await publish(settings, events(20))
+            async with asyncio.timeout(20):
+                while set(app.columns._expected.values()) != {20}:
+                    await asyncio.sleep(0.02)
+        app.flow_control.resume()
+        app.columns.resume_flow()
+        assert_counted_once(await committed(settings, OUTPUT, 120), 20)
+
+
 async def test_an_idle_lane_ticks_and_a_tick_is_a_committed_step(settings: Settings) -> None:
     made: list[CountingDecider] = []
 

@@ -215,6 +215,15 @@ class ColumnConsumer(driver.Consumer):
             self._expected[tp] = batch.next
         await self._conduct(message)
 
+    def resume_flow(self) -> None:
+        """Deliver on. Stock has emptied all queues a moment ago: what was on its way to a lane comes again."""
+        super().resume_flow()
+        for tp, came in self._expected.items():
+            lane = self.app.lanes.get(tp.partition)
+            if lane is not None and (wanted := lane.wanted[self.app.bare(tp.topic) or ""]) != came:
+                self._expected[tp] = wanted
+                self.add_future(self.rewind(tp, came, wanted))
+
     async def rewind(self, tp: TP, came: int, expected: int) -> None:
         """Read again from `expected`; the worker stops when the topic does not reach back so far."""
         log.warning("%s: records came from offset %d, expected %d: reading again", tp, came, expected)
