@@ -8,7 +8,6 @@ from __future__ import annotations
 from agents.column_reader import column_reader
 from agents.settings import Settings
 from schemas.catalog import SchemaIds
-from schemas.columns import ColumnBatch
 from schemas.topics import TOPICS
 from streams.verify import Report, verify
 
@@ -20,9 +19,6 @@ READ = tuple(
 
 async def check(settings: Settings, partition: int, ids: SchemaIds) -> Report:
     """Check the journal of `partition` against all that its topics hold now."""
-    found: dict[str, list[ColumnBatch]] = {name: [] for name in READ}
     async with column_reader(settings) as reader:
-        spans = await reader.spans([(name, partition) for name in READ])
-        async for batch in reader.read({place: first for place, (first, _) in spans.items()}):
-            found[batch.topic].append(batch)
+        found = await reader.held(READ, partition)
     return verify(found, ids)

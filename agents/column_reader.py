@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from agents.finishing import finished
 from agents.runtime.records import ColumnFetcher
 from agents.settings import Settings
 from schemas.columns import ColumnBatch
@@ -47,6 +48,14 @@ class ColumnReader:
         told = ((place, part, found.get(part)) for part, place in parts.items())
         return {place: ends[part] if at is None else at.offset for place, part, at in told}
 
+    async def held(self, names: Collection[str], partition: int) -> dict[str, list[ColumnBatch]]:
+        """All batches that these topics hold of a partition, by topic."""
+        found: dict[str, list[ColumnBatch]] = {name: [] for name in names}
+        spans = await self.spans([(name, partition) for name in names])
+        async for batch in self.read({place: first for place, (first, _) in spans.items()}):
+            found[batch.topic].append(batch)
+        return found
+
     async def read(self, starts: Mapping[Place, int]) -> AsyncGenerator[ColumnBatch, None]:
         """All batches from these offsets, which must be kept, to the ends that there are when the call begins."""
         parts = {self._part(place): start for place, start in starts.items()}
@@ -75,7 +84,7 @@ async def column_reader(settings: Settings) -> AsyncIterator[ColumnReader]:
         fetch_max_wait_ms=_WAIT_MS,
     )
     try:
-        await consumer.start()
+        await finished(consumer.start())  # aiokafka never closes a connection whose making was cancelled
         await asyncio.sleep(0)  # a task of aiokafka's that is cancelled before its first step cancels who stops it
         ColumnFetcher.adopt(consumer._fetcher, lambda topic: bare_name(settings.prefix, topic), Limits(), _broken)
         yield ColumnReader(settings, consumer)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from schemas.catalog import SchemaIds
-from schemas.columns import ColumnBatch, Longs
+from schemas.columns import Longs
 from schemas.event_types import SOURCES
 from streams.dead_letters import TOPIC as LETTERS
 from streams.journal import JOURNAL, columns, entries
 from streams.outputs import POOLS
+from streams.verify import Batches
 
-Batches = Mapping[str, Sequence[ColumnBatch]]
-"""Topic without prefix -> its column batches of one partition, in the order of offsets."""
 TOLD_IN_ORDER = (*POOLS, "trust.changes", "ratelimit.decisions")
 """Topics whose records name the source and the offset that they were decided from."""
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
 
-from confluent_kafka import TopicPartition
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+from confluent_kafka.admin import AdminClient, ResourceType
 
 from agents.column_reader import column_reader
 from agents.demo.processes import Child, ProcessFailed
 from agents.runtime.commit import STATE
 from connectors.admin import TopicAdmin
+from connectors.topic_configs import set_configs
+from connectors.trim import delete_before
 
 from .comparison import PARTITIONS
 from .stage import Stage
@@ -28,18 +28,11 @@ REBUILD = ("-m", "agents.cli", "state", "rebuild", "--yes")
 REBUILT_WITHIN = 120.0
 
 
-def _set(stage: Stage, kind: ResourceType, name: str, settings: Mapping[str, str]) -> None:
-    entries = [ConfigEntry(k, v, incremental_operation=AlterConfigOpType.SET) for k, v in settings.items()]
-    resource = ConfigResource(kind, name, incremental_configs=entries)
-    client = AdminClient({**stage.settings.confluent()})  # kept: its answers end with it
-    for answer in client.incremental_alter_configs([resource]).values():
-        answer.result(30)
-
-
 async def compact_eagerly(stage: Stage) -> None:
     """From now on the broker rolls and compacts the changelog all the time."""
-    await asyncio.to_thread(_set, stage, ResourceType.TOPIC, stage.settings.topic(STATE), EAGER)
-    await asyncio.to_thread(_set, stage, ResourceType.BROKER, "1", {"log.cleaner.backoff.ms": "500"})
+    client = AdminClient({**stage.settings.confluent()})  # kept: its answers end with it
+    await asyncio.to_thread(set_configs, client, stage.settings.topic(STATE), EAGER)
+    await asyncio.to_thread(set_configs, client, "1", {"log.cleaner.backoff.ms": "500"}, ResourceType.BROKER)
 
 
 async def compacted(stage: Stage) -> bool:
@@ -77,16 +70,12 @@ async def delete(stage: Stage) -> None:
 
 
 async def truncate(stage: Stage) -> None:
-    """The first half of the changelog is deleted; compacted topics let nobody do that until they are told otherwise."""
-    name = stage.settings.topic(STATE)
+    """The first half of the changelog is deleted."""
     async with column_reader(stage.settings) as reader:
         spans = await reader.spans([(STATE, partition) for partition in range(PARTITIONS)])
-    await asyncio.to_thread(_set, stage, ResourceType.TOPIC, name, {"cleanup.policy": "compact,delete"})
-    cut = [TopicPartition(name, partition, (first + end) // 2) for (_, partition), (first, end) in spans.items()]
-    client = AdminClient({**stage.settings.confluent()})
-    for answer in client.delete_records(cut).values():
-        await asyncio.to_thread(answer.result, 30)
-    await asyncio.to_thread(_set, stage, ResourceType.TOPIC, name, {"cleanup.policy": "compact"})
+    for (_, partition), (first, end) in spans.items():
+        place = stage.settings.topic(STATE), partition, (first + end) // 2
+        await asyncio.to_thread(delete_before, stage.settings.confluent(), *place)
     stage.counts["changelog truncated"] += 1
 
 

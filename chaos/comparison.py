@@ -25,11 +25,11 @@ from schemas.errors import CognistreamError
 from schemas.event_types import SOURCES
 from schemas.reasons import Reason
 from streams.policy import Policy
-from streams.replay import replay
-from streams.verify import verify
+from streams.replay import Replay
+from streams.verify import Batches, verify
 
 from . import ledger
-from .books import Batches, Books, books, disorder
+from .books import Books, books, disorder
 from .ledger import Ledger, Rows
 
 PARTITIONS = 4
@@ -91,7 +91,7 @@ def compare(
 
 def _replayed(counts: Counter[str], partition: int, batches: Batches, ids: SchemaIds) -> Iterator[str]:
     try:
-        report = replay(batches, partition, PARTITIONS, policies=[Policy()], ids=ids)
+        report = Replay(batches, partition, PARTITIONS, policies=[Policy()], ids=ids).whole()
     except CognistreamError as error:
         yield f"cannot be decided anew: {error}"
         return

@@ -30,7 +30,6 @@ from agents.settings import Settings
 from connectors.admin import TopicAdmin
 from connectors.local_kafka import Broker, LocalKafka
 from schemas.catalog import SchemaIds
-from schemas.columns import ColumnBatch
 from schemas.topics import SOURCE_TOPICS, TOPICS, topic
 
 from .comparison import PARTITIONS, Account, Verdict, compare
@@ -225,20 +224,14 @@ class Stage:
         forgetful = bool(self.counts["broker stopped"] or self.counts["broker killed"])
         account, written = Account.read(Ledger(self.folder), forgetful=forgetful), Counter[str]()
         for partition in range(PARTITIONS):
-            batches = await self._read_back(partition)
+            async with column_reader(self.settings) as reader:
+                batches = await reader.held([row.name for row in TOPICS], partition)
             written += Counter({name: sum(batch.n for batch in found) for name, found in batches.items()})
             last = [ends[number, partition] for number in range(len(SOURCE_TOPICS))]
             mine = account.of("partition", partition)
             await asyncio.to_thread(compare, verdict, partition, batches, mine, last, self.ids)
         self._seen(verdict, written)
         return verdict
-
-    async def _read_back(self, partition: int) -> dict[str, list[ColumnBatch]]:
-        found: dict[str, list[ColumnBatch]] = {row.name: [] for row in TOPICS}
-        async with column_reader(self.settings) as reader:
-            async for batch in reader.read({(row.name, partition): 0 for row in TOPICS}):
-                found[batch.topic].append(batch)
-        return found
 
     def _seen(self, verdict: Verdict, written: Counter[str]) -> None:
         """The reader that watched all along saw what the topics hold now, each record once; compaction may have taken

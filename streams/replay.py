@@ -4,13 +4,13 @@ The journal says what each step read and in which order, under which policy, whe
 were looked for. A lane without state that follows it must write the same journal, byte for byte, and the same outputs:
 whatever a crash, a rebalance or a zombie did meanwhile shows as a difference, named by entry, topic, offset and field.
 
-    report = replay(topics, 0, 4, policies=[Policy()], ids=LocalIds())
+    report = Replay(topics, 0, 4, policies=[Policy()], ids=LocalIds()).whole()
     assert report.ok, report.difference
 
 `topics` maps names without prefix to the partition's column batches, read committed, from the first offset kept: lists,
 or iterators that read when asked, for nothing is looked at twice and no more is held than a step reads. Sources and
-`audit.log` must be there from their beginning; of the others those that are there are compared. `Replay` is the same
-step by step, for whoever tells progress or goes on with the lane: a rebuild of the state writes what it holds.
+`audit.log` must be there from their beginning; of the others those that are there are compared. `entries` goes step by
+step, for whoever tells progress or goes on with the lane: a rebuild of the state writes what it holds.
 """
 
 from __future__ import annotations
@@ -77,28 +77,8 @@ class Report:
         return self.difference is None
 
 
-def replay(
-    topics: Topics,
-    partition: int,
-    partitions: int,
-    *,
-    policies: Iterable[Policy],
-    ids: SchemaIds,
-    window: int = WINDOW,
-) -> Report:
-    """Decide everything anew and compare it, rows at the end. OutOfReach, UnknownPolicy when that cannot be done."""
-    again = Replay(topics, partition, partitions, policies=policies, ids=ids, window=window)
-    try:
-        for _ in again.entries():
-            pass
-        again.compare_rows()
-    except Differs as found:
-        again.report.difference = found.difference
-    return again.report
-
-
 class Replay:
-    """A replay step by step: exhaust `entries`, then `compare_rows`. `lane` stands where the last entry left it."""
+    """`whole`, or `entries` to the end and then `compare_rows`; `lane` stands where the last entry left it."""
 
     def __init__(
         self,
@@ -118,6 +98,16 @@ class Replay:
         self._sources = {row.name: Cursor(topics.get(row.name, ())) for row in SOURCE_TOPICS}
         self._outputs: dict[str, Cursor] = {}
         self.lane = Lane(partition, partitions, policy=Policy(), ids=self._then, build="", window=window, reuse=True)
+
+    def whole(self) -> Report:
+        """Decide everything anew and compare it, rows at the end. Raises OutOfReach, UnknownPolicy."""
+        try:
+            for _ in self.entries():
+                pass
+            self.compare_rows()
+        except Differs as found:
+            self.report.difference = found.difference
+        return self.report
 
     def entries(self) -> Iterator[Entry]:
         """Each step entry after it was decided anew and found equal. Raises Differs, OutOfReach, UnknownPolicy."""

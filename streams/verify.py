@@ -21,7 +21,7 @@ from schemas.topics import TOPICS
 
 from .audit import NO_HASH, OutputsHash, RecordsHash
 from .dead_letters import TOPIC as LETTERS
-from .intake import part_of
+from .intake import part_from, part_until
 from .journal import JOURNAL, STEP, Entry, columns, entries
 from .outputs import POOLS
 
@@ -124,8 +124,7 @@ def _between(batches: Sequence[ColumnBatch], first: int, until: int) -> Iterator
     """The parts of `batches` with offsets from `first` up to `until`."""
     for batch in batches:
         if batch.next > first and batch.start < until:
-            cut = slice(*np.searchsorted(batch.off, (first, until)).tolist())
-            yield part_of(batch, cut, first, until)
+            yield part_until(part_from(batch, max(first, batch.start)), until)
 
 
 @dataclass(slots=True)

@@ -18,7 +18,7 @@ from streams.outputs import Outbox
 from streams.pipeline import Lane
 from streams.policy import Policy
 from streams.repeats import REPEAT, Window, recall, remember
-from streams.replay import OutOfReach, Replay, Report, UnknownPolicy, replay
+from streams.replay import OutOfReach, Replay, Report, UnknownPolicy
 from streams.standing import compare_state, until_entry
 from streams.state_codec import StateCodec
 
@@ -39,7 +39,7 @@ def in_pieces(log: Log, size: int) -> dict[str, list[ColumnBatch]]:
 
 
 def again(log: Log, size: int = 1 << 20, window: int = 65_536, ids: SchemaIds = IDS) -> Report:
-    return replay(in_pieces(log, size), 0, 0, policies=[Policy(), STRICT], ids=ids, window=window)
+    return Replay(in_pieces(log, size), 0, 0, policies=[Policy(), STRICT], ids=ids, window=window).whole()
 
 
 def history() -> Log:
@@ -139,7 +139,7 @@ def test_a_policy_that_changed_at_a_step_is_followed() -> None:
     assert report.difference is None
     assert report.policies == [Policy().version, STRICT.version]
     with pytest.raises(UnknownPolicy, match=rf"entry 2 .*{STRICT.version}.*--policy"):
-        replay(in_pieces(log, 99), 0, 0, policies=[Policy()], ids=IDS)
+        Replay(in_pieces(log, 99), 0, 0, policies=[Policy()], ids=IDS).whole()
 
 
 def test_a_build_that_changed_is_followed() -> None:
@@ -261,7 +261,7 @@ def test_a_journal_or_source_that_lost_its_beginning_is_refused_by_name(size: in
     ):
         less = topics | {name: without_head(topics[name])}
         with pytest.raises(OutOfReach, match=told):
-            replay(less, 0, 0, policies=[Policy()], ids=IDS)
+            Replay(less, 0, 0, policies=[Policy()], ids=IDS).whole()
 
 
 def without_head(batches: list[ColumnBatch]) -> list[ColumnBatch]:
@@ -282,8 +282,7 @@ def kinds(batches: list[ColumnBatch]) -> list[int]:
 
 def test_outputs_whose_beginning_expired_are_left_to_their_hash() -> None:
     topics = in_pieces(history(), 10)
-    report = replay(
-        topics | {"trust.changes": without_head(topics["trust.changes"])}, 0, 0, policies=[Policy()], ids=IDS
-    )
+    headless = topics | {"trust.changes": without_head(topics["trust.changes"])}
+    report = Replay(headless, 0, 0, policies=[Policy()], ids=IDS).whole()
     assert report.ok
     assert report.not_compared == ["trust.changes: begins at offset 1, older records were deleted"]

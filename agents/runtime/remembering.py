@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from aiokafka.errors import KafkaError
 
 from agents.column_reader import ColumnReader, column_reader
+from agents.finishing import finished
 from schemas.catalog import RegistryUnreachable
 from schemas.columns import ColumnBatch
 from schemas.errors import CognistreamError
@@ -146,12 +147,7 @@ class Remembering:
 
     async def _in_thread(self, work: Callable[[], Any]) -> None:
         """Run `work` in the pool; when this is cancelled, the thread is waited for: nobody else may touch a window."""
-        running = asyncio.get_running_loop().run_in_executor(self._app.pool, work)
-        try:
-            await asyncio.shield(running)
-        except asyncio.CancelledError:
-            await asyncio.wait([running])
-            raise
+        await finished(asyncio.get_running_loop().run_in_executor(self._app.pool, work))
 
 
 def _passes(error: Exception) -> bool:
