@@ -82,7 +82,7 @@ def test_pieces_of_a_large_fetch_touch_and_hold_all_of_it(
     pieces = list(
         read(data, topic="topic", partition=0, start=7, limits=Limits(batch=1 << 20, chunk=chunk, records=7 * count))
     )
-    assert ours(pieces) == theirs(data, 7)[0]
+    assert ours(pieces) == [record for record in theirs(data, 0)[0] if record.offset >= 7]
     assert (pieces[0].start, pieces[-1].next) == (7, max(7, ends[-1]))
     assert all(before.next == after.start for before, after in pairwise(pieces))
 
