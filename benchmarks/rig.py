@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+from confluent_kafka.admin import AdminClient
 
 from agents.demo.processes import Child, free_port
 from agents.settings import CODECS, Compression, Settings
 from connectors.admin import TopicAdmin
 from connectors.local_kafka import Broker, borrowed_kafka
 from connectors.state_folder import state_folder
+from connectors.topic_configs import set_configs
 from schemas.topics import SOURCE_TOPICS, TOPICS
 
 PARTITIONS = 4
@@ -73,10 +74,7 @@ class Rig:
     def compact_never(self, prefix: str, name: str) -> None:
         """Keep every version of every row in a compacted topic."""
         settings = {"min.compaction.lag.ms": _FOREVER_MS, "max.compaction.lag.ms": _FOREVER_MS}
-        entries = [ConfigEntry(k, v, incremental_operation=AlterConfigOpType.SET) for k, v in settings.items()]
-        topic = ConfigResource(ResourceType.TOPIC, self.settings(prefix).topic(name), incremental_configs=entries)
-        client = AdminClient({**self.settings(prefix).confluent()})
-        _wait(client.incremental_alter_configs([topic]))
+        set_configs(AdminClient({**self.settings(prefix).confluent()}), self.settings(prefix).topic(name), settings)
 
     def environment(self, prefix: str, port: int = 0, codec: Compression = "none") -> dict[str, str]:
         """What a child process of ours must know."""

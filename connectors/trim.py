@@ -10,15 +10,10 @@ from collections.abc import Mapping
 from typing import Final
 
 from confluent_kafka import KafkaException, TopicPartition
-from confluent_kafka.admin import (
-    AdminClient,
-    AlterConfigOpType,
-    ConfigEntry,
-    ConfigResource,
-    ResourceType,
-)
+from confluent_kafka.admin import AdminClient
 
 from connectors.admin import BrokerRefused
+from connectors.topic_configs import set_configs
 
 _TIMEOUT: Final = 10.0
 _POLICY: Final = "cleanup.policy"
@@ -30,28 +25,13 @@ def delete_before(connection: Mapping[str, str], topic: str, partition: int, off
     client = AdminClient({**connection, "log_level": 0})
     place = TopicPartition(topic, partition, offset)
     try:
-        _set(client, topic, {_POLICY: "compact,delete", **_KEPT_FOR_GOOD})
+        set_configs(client, topic, {_POLICY: "compact,delete", **_KEPT_FOR_GOOD})
         try:
             for answer in client.delete_records([place], request_timeout=_TIMEOUT).values():
                 answer.result(_TIMEOUT)
         finally:
-            _set(client, topic, {_POLICY: "compact", **dict.fromkeys(_KEPT_FOR_GOOD)})
+            set_configs(client, topic, {_POLICY: "compact", **dict.fromkeys(_KEPT_FOR_GOOD)})
     except KafkaException as error:
         raise BrokerRefused(
             f"the records of {topic}[{partition}] before offset {offset} could not be deleted: {error.args[0].str()}"
         ) from error
-
-
-def _set(client: AdminClient, topic: str, values: Mapping[str, str | None]) -> None:
-    """Set these of the topic's settings, None: back to what the broker has for all topics."""
-    entries = [
-        ConfigEntry(
-            name,
-            value or "",
-            incremental_operation=AlterConfigOpType.DELETE if value is None else AlterConfigOpType.SET,
-        )
-        for name, value in values.items()
-    ]
-    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
-    for answer in client.incremental_alter_configs([resource], request_timeout=_TIMEOUT).values():
-        answer.result(_TIMEOUT)

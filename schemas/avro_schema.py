@@ -13,6 +13,7 @@ from typing import Any
 import fastavro
 from fastavro.schema import SchemaParseException, UnknownType
 
+from . import varint
 from .errors import FormatError
 
 Node = Mapping[str, Any]
@@ -110,13 +111,7 @@ def long(value: int) -> bytes:
     """Zig-zag variable-length bytes of an integer of 64 bits."""
     if not -(1 << 63) <= value < 1 << 63:
         raise ValueError(f"{value} does not fit 64 bits")
-    bits = (value << 1) ^ (value >> 63)
-    out = bytearray()
-    while bits > 0x7F:
-        out.append(bits & 0x7F | 0x80)
-        bits >>= 7
-    out.append(bits)
-    return bytes(out)
+    return varint.encoded(value)
 
 
 def _integer(_schema: Schema, node: Node, value: Any) -> bytes:

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from . import varint
 from .codec import compress
 from .columns import Bytes
 from .crc32c import crc32c
@@ -78,10 +79,10 @@ class RecordsBody:
         self.open(timestamp)
         pairs = [_text(name.encode()) + _text(content) for name, content in headers]
         fields = (
-            b"\0" + _varint(timestamp - self.first_ts) + _varint(self.count) + _text(key) + _text(value)
-            + _varint(len(pairs)) + b"".join(pairs)
+            b"\0" + varint.encoded(timestamp - self.first_ts) + varint.encoded(self.count) + _text(key) + _text(value)
+            + varint.encoded(len(pairs)) + b"".join(pairs)
         )  # fmt: skip
-        record = _varint(len(fields)) + fields
+        record = varint.encoded(len(fields)) + fields
         self.reserve(len(record))
         end = self.used + len(record)
         self.out[self.used : end] = np.frombuffer(record, np.uint8)
@@ -120,15 +121,4 @@ def framed(
 
 def _text(content: bytes | None) -> bytes:
     """Length and bytes, as keys, values and headers are written; length -1 for null."""
-    return _varint(-1) if content is None else _varint(len(content)) + content
-
-
-def _varint(value: int) -> bytes:
-    """Zig-zag variable-length integer."""
-    bits = (value << 1) ^ (value >> 63)
-    out = bytearray()
-    while bits > 0x7F:
-        out.append(bits & 0x7F | 0x80)
-        bits >>= 7
-    out.append(bits)
-    return bytes(out)
+    return varint.encoded(-1) if content is None else varint.encoded(len(content)) + content

@@ -43,6 +43,17 @@ def put(out, p, value):  # type: ignore[no-untyped-def]
     return p + 1
 
 
+def encoded(value: int) -> bytes:
+    """The bytes of `value`, for what is written one at a time."""
+    bits = (value << 1) ^ (value >> 63)
+    out = bytearray()
+    while bits > 0x7F:
+        out.append(bits & 0x7F | 0x80)
+        bits >>= 7
+    out.append(bits)
+    return bytes(out)
+
+
 @helper
 def size(value):  # type: ignore[no-untyped-def]
     """How many bytes `put` writes for `value`."""

@@ -7,14 +7,13 @@ import time
 import pytest
 from confluent_kafka.admin import (
     AdminClient,
-    AlterConfigOpType,
-    ConfigEntry,
     ConfigResource,
     NewTopic,
     ResourceType,
 )
 
 from connectors.admin import BrokerUnreachable, TopicAdmin, TopicsUnfit
+from connectors.topic_configs import set_configs
 from schemas.topics import DEFAULT_PARTITIONS, TOPICS, TopicError, configs, full_name
 
 pytestmark = pytest.mark.kafka
@@ -27,9 +26,7 @@ def admin(kafka: str, prefix: str) -> TopicAdmin:
 
 def _set(kafka: str, name: str, key: str, value: str) -> None:
     client = AdminClient({"bootstrap.servers": kafka})
-    entry = ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET)
-    resource = ConfigResource(ResourceType.TOPIC, name, incremental_configs=[entry])
-    client.incremental_alter_configs([resource])[resource].result(10)
+    set_configs(client, name, {key: value})
     plain = ConfigResource(ResourceType.TOPIC, name)
     while client.describe_configs([plain])[plain].result(10)[key].value != value:
         time.sleep(0.02)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from aiokafka import AIOKafkaProducer
 from confluent_kafka import TopicPartition
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
+from confluent_kafka.admin import AdminClient
 
 from agents.checking import check
 from agents.column_reader import column_reader
@@ -19,6 +19,7 @@ from agents.demo.processes import Child, free_port, until_ready
 from agents.runtime.positions import PositionLost
 from agents.settings import Settings
 from connectors.admin import TopicAdmin
+from connectors.topic_configs import set_configs
 from schemas import kernels
 from schemas.catalog import LocalIds
 from schemas.errors import FormatError
@@ -97,9 +98,7 @@ async def assert_true(settings: Settings) -> None:
 def cut(settings: Settings, name: str, partition: int, before: int) -> None:
     """Delete the records of a topic before an offset; -1: all."""
     admin, topic = AdminClient({**settings.confluent()}), settings.topic(name)
-    deletes = ConfigEntry("cleanup.policy", "delete", incremental_operation=AlterConfigOpType.SET)
-    change = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[deletes])
-    admin.incremental_alter_configs([change])[change].result(30)  # a broker cuts no topic that it compacts
+    set_configs(admin, topic, {"cleanup.policy": "delete"})  # a broker cuts no topic that it compacts
     place = TopicPartition(topic, partition, before)
     admin.delete_records([place])[place].result(30)
 

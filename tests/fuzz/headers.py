@@ -8,9 +8,10 @@ from random import Random
 import numpy as np
 
 from schemas.record_headers import find_header
+from schemas.varint import encoded
 from tests.record_batches import Headers
 
-from .mutate import mutated, varint
+from .mutate import mutated
 from .target import CANARIES, Outcomes, at_the_edge
 
 _NAMES = (b"traceparent", b"traceparen", b"", b"t", "é".encode())
@@ -18,9 +19,14 @@ _INPUTS = 32
 
 
 def _span(headers: Headers) -> bytes:
-    parts = [varint(len(headers))]
+    parts = [encoded(len(headers))]
     for name, value in headers:
-        parts += [varint(len(name.encode())), name.encode(), varint(-1 if value is None else len(value)), value or b""]
+        parts += [
+            encoded(len(name.encode())),
+            name.encode(),
+            encoded(-1 if value is None else len(value)),
+            value or b"",
+        ]
     return b"".join(parts)
 
 

@@ -5,24 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
+from schemas.varint import encoded
+
 EDGES = (0, 1, 2, 3, 7, 63, 64, 127, 128, 255, 256, 1 << 14, 1 << 20, 1 << 30, (1 << 31) - 1, (1 << 62), (1 << 63) - 1)
 """Numbers at which sizes, signs and lengths of encodings change."""
 
 
 def number(rng: Random) -> int:
     """A number of 64 bits, near an edge."""
-    return max(rng.choice((1, -1)) * rng.choice(EDGES) + rng.randint(-1, 1), -(1 << 63))
-
-
-def varint(value: int) -> bytes:
-    """Zig-zag variable-length bytes of a number of 64 bits."""
-    bits = ((value << 1) ^ (value >> 63)) & ((1 << 64) - 1)
-    out = bytearray()
-    while bits > 0x7F:
-        out.append(bits & 0x7F | 0x80)
-        bits >>= 7
-    out.append(bits)
-    return bytes(out)
+    near = rng.choice((1, -1)) * rng.choice(EDGES) + rng.randint(-1, 1)
+    return min(max(near, -(1 << 63)), (1 << 63) - 1)
 
 
 def _flip(rng: Random, data: bytearray, at: int) -> None:
@@ -38,7 +30,7 @@ def _step(rng: Random, data: bytearray, at: int) -> None:
 
 
 def _varint(rng: Random, data: bytearray, at: int) -> None:
-    data[at : at + rng.choice((0, 1, 1, 1, 2))] = varint(number(rng))
+    data[at : at + rng.choice((0, 1, 1, 1, 2))] = encoded(number(rng))
 
 
 def _word(rng: Random, data: bytearray, at: int) -> None:

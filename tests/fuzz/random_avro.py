@@ -7,8 +7,9 @@ from random import Random
 from typing import Any
 
 from schemas.avro_schema import Schema
+from schemas.varint import encoded
 
-from .mutate import number, varint
+from .mutate import number
 
 _PRIMITIVES = ("boolean", "int", "long", "float", "double", "string", "bytes")
 _LATER = {
@@ -71,13 +72,13 @@ def value(rng: Random, schema: Schema, kind: Any, depth: int = 0) -> bytes:
     match node["type"]:
         case "union":
             branch = 0 if depth > 6 else rng.randrange(len(node["branches"]))
-            return varint(branch) + value(rng, schema, node["branches"][branch], depth + 1)
+            return encoded(branch) + value(rng, schema, node["branches"][branch], depth + 1)
         case "record":
             return b"".join(value(rng, schema, field["type"], depth + 1) for field in node["fields"])
         case "array" | "map":
             return _blocks(rng, schema, node, depth)
         case "enum":
-            return varint(rng.randrange(len(node["symbols"])))
+            return encoded(rng.randrange(len(node["symbols"])))
         case "fixed":
             return rng.randbytes(node["size"])
         case simple:
@@ -96,7 +97,7 @@ def _blocks(rng: Random, schema: Schema, node: Any, depth: int) -> bytes:
         ]
         data = b"".join(items)
         sized = rng.random() < 0.3
-        out += (varint(-len(items)) + varint(len(data)) if sized else varint(len(items))) + data
+        out += (encoded(-len(items)) + encoded(len(data)) if sized else encoded(len(items))) + data
     return out + b"\0"
 
 
@@ -104,7 +105,7 @@ def _simple(rng: Random, kind: str) -> bytes:
     if kind in ("string", "bytes"):
         return _text(_words(rng))
     if kind in ("int", "long"):
-        return varint(number(rng) >> (33 if kind == "int" else 0))
+        return encoded(number(rng) >> (33 if kind == "int" else 0))
     if kind in ("float", "double"):
         made = rng.choice((0.0, -1.5, float("inf"), float("nan")))
         return struct.pack("<f" if kind == "float" else "<d", made)
@@ -117,4 +118,4 @@ def _words(rng: Random) -> bytes:
 
 
 def _text(data: bytes) -> bytes:
-    return varint(len(data)) + data
+    return encoded(len(data)) + data
