@@ -33,8 +33,8 @@ from schemas.errors import CognistreamError
 
 log = logging.getLogger(__name__)
 
-STOP_SECONDS = 4.5
-"""A stop that takes longer is cut short; the group then waits for the session to end."""
+STOP_SECONDS = 4.0
+"""A stop that takes longer is cut short, well within the five seconds; the group then waits for the session to end."""
 
 Recovery = Callable[[Recovering], None]
 Progress = Callable[[int, int, str], None]

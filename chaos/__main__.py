@@ -84,6 +84,9 @@ def tell(done: list[Outcome]) -> None:
 def main() -> int:
     """Everything; the exit status."""
     given, began = arguments(), time.monotonic()
+    if not chosen(given):
+        print("chaos: the short form leaves out all that --only names; say it without --short", file=sys.stderr)
+        return 2
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it tells of each try to reach a broker that is away
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     folder = Path(tempfile.mkdtemp(prefix="cognistream-chaos-"))

