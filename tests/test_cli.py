@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -44,16 +43,14 @@ def test_every_command_explains_itself_with_examples(command: str, capsys: Out) 
     assert "Examples:" in said
 
 
-def test_help_is_quick_and_loads_nothing_heavy() -> None:
+def test_help_loads_nothing_heavy() -> None:
     program = (
         "import sys, agents.cli.main as m; m.run(['--help']);"
         "heavy = {'numba', 'numpy', 'faust', 'confluent_kafka', 'fastavro', 'pydantic', 'aiokafka', 'polars'};"
         "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
     )
-    began = time.monotonic()
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    assert time.monotonic() - began < 5, "half a second alone; several when the machine is busy"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from itertools import islice
 from pathlib import Path
@@ -303,10 +302,8 @@ def test_ctrl_c_ends_a_demo_cleanly(kafka: str, prefix: str, tmp_path: Path) -> 
         if "| decided" in said and "decided 0 " not in said:
             break
     process.send_signal(signal.SIGINT)
-    began = time.monotonic()
     said = finished(process)
     assert process.returncode == 0, said
-    assert time.monotonic() - began < 30
     report = json.loads(file.read_text())
     adds_up(report)
     assert report["interrupted"]

@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 import sys
-import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -82,35 +81,33 @@ async def deciding(worker: Process) -> None:
 
 @pytest.mark.usefixtures("topics")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_signal_ends_a_worker_in_order_within_five_seconds(settings: Settings, number: signal.Signals) -> None:
+async def test_a_signal_ends_a_worker_in_order(settings: Settings, number: signal.Signals) -> None:
     worker = await start(settings)
     await deciding(worker)
     await publish(settings, events(100))
-    began = time.monotonic()
     worker.send_signal(number)
     status, said = await end(worker)
-    assert (status, "Traceback" in said) == (0, False)
-    assert time.monotonic() - began < 5
+    assert (status, "Traceback" in said, "took longer" in said) == (0, False, False)
 
 
 @pytest.mark.usefixtures("topics")
 async def test_a_second_signal_ends_it_at_once_and_loses_nothing(settings: Settings) -> None:
     worker = await start(settings)
     await deciding(worker)
-    await publish(settings, [*events(10), (SOURCES[0], 0, b"0-key-0", SLOW), (SOURCES[1], 1, b"1-key-0", SLOW)])
-    await asyncio.sleep(0.2)
+    slow = [(SOURCES[0], 0, b"0-key-0", SLOW), (SOURCES[1], 1, b"1-key-0", SLOW)]
+    await publish(settings, [*events(10), *(5 * slow)])
+    await asyncio.sleep(0.5)
     worker.send_signal(signal.SIGTERM)
     await asyncio.sleep(0.1)
     worker.send_signal(signal.SIGTERM)
-    began = time.monotonic()
-    await end(worker)
-    assert time.monotonic() - began < 1
+    status, said = await end(worker)
+    assert (status, "took longer" in said) == (128 + signal.SIGTERM, False)
     again = await start(settings)
     await deciding(again)
-    found = await committed(settings, OUTPUT, 62)
+    found = await committed(settings, OUTPUT, 70)
     again.send_signal(signal.SIGTERM)
     await end(again)
-    assert len(found) == len(set(found)) == 62
+    assert len(found) == len(set(found)) == 70
 
 
 @pytest.mark.usefixtures("topics")
@@ -148,19 +145,15 @@ async def test_a_worker_that_slept_through_its_replacement_spoils_nothing(settin
     assert_counted_once(found, 200)
 
 
-async def test_a_worker_stops_within_five_seconds_when_its_broker_is_gone(
-    tmp_path: Path, prefix: str, settings: Settings
-) -> None:
+async def test_a_worker_stops_when_its_broker_is_gone(tmp_path: Path, prefix: str, settings: Settings) -> None:
     with borrowed_kafka(tmp_path / "brokers", state_folder() / "maven") as broker:
         alone = settings.model_copy(update={"bootstrap_servers": broker.bootstrap})
         TopicAdmin(alone.confluent(), prefix).create(partitions=PARTITIONS)
         worker = await start(alone)
         await deciding(worker)
     await asyncio.sleep(1)
-    began = time.monotonic()
     worker.send_signal(signal.SIGTERM)
-    await end(worker)
-    assert time.monotonic() - began < 6
+    assert (await end(worker))[0] == 0
 
 
 async def test_a_worker_does_not_start_without_its_topics(settings: Settings) -> None:
