@@ -11,8 +11,9 @@ from collections.abc import Callable
 from functools import partial
 
 import cramjam
+import lz4.frame
 import numpy as np
-from aiokafka.codec import gzip_encode, lz4_encode, snappy_encode, zstd_encode
+from aiokafka.codec import gzip_encode, snappy_encode, zstd_encode
 
 from .columns import Bytes
 from .errors import FormatError
@@ -86,8 +87,11 @@ class Room:
         self.buf = grown
 
 
-def compress(codec: int, data: bytes) -> bytes:
-    """`data` under codec 0 none, 1 gzip, 2 snappy (xerial blocks), 3 lz4 (independent blocks), 4 zstd."""
+def compress(codec: int, data: bytes | memoryview) -> bytes:
+    """`data` under codec 0 none, 1 gzip, 2 snappy (xerial blocks), 3 lz4 (independent blocks), 4 zstd.
+
+    None of them holds the interpreter's lock meanwhile.
+    """
     return bytes(_ENCODERS[codec](data))
 
 
@@ -119,10 +123,10 @@ _DECODERS: dict[int, Callable[[memoryview, memoryview], int]] = {
     3: cramjam.lz4.decompress_into,
     4: cramjam.zstd.decompress_into,
 }
-_ENCODERS: dict[int, Callable[[bytes], bytes]] = {
+_ENCODERS: dict[int, Callable[[bytes | memoryview], bytes]] = {
     0: bytes,
     1: partial(gzip_encode, compresslevel=6),
     2: snappy_encode,
-    3: partial(lz4_encode, level=1),
+    3: partial(lz4.frame.compress, block_size=lz4.frame.BLOCKSIZE_MAX64KB, block_linked=False, store_size=False),
     4: zstd_encode,
 }

@@ -110,7 +110,7 @@ def framed(
     """As `frame_batch`, not copied: good as long as nothing is written to `body`."""
     batch = body.out[: body.used]
     if codec:
-        packed = compress(codec, batch[HEADER.size :].tobytes())
+        packed = compress(codec, batch[HEADER.size :].data)
         batch = np.frombuffer(bytearray(HEADER.size) + packed, np.uint8)
     size, attributes = len(batch), codec | (_TRANSACTIONAL if transactional else 0)
     times = (body.first_ts, body.max_ts)

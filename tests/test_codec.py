@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
@@ -115,3 +118,30 @@ except TooLarge:
 def test_a_bomb_of_half_a_gigabyte_takes_its_limit_and_no_more(name: str, codec: int) -> None:
     run = subprocess.run([sys.executable, "-c", BOMB, name, str(codec)], capture_output=True, text=True, check=True)
     assert int(run.stdout) < 100 << 10, f"{run.stdout} KiB for a limit of 64 MiB"
+
+
+@codecs
+def test_other_threads_run_while_it_compresses_and_decompresses(codec: int) -> None:
+    data = b"".join(os.urandom(64) * 2 for _ in range(1 << 16))
+    packed = compress(codec, data)
+    assert others_run_during(lambda: compress(codec, data)), "it holds the interpreter's lock"
+    assert others_run_during(lambda: decompress(codec, packed, len(data))), "it holds the interpreter's lock"
+
+
+def others_run_during(work: Callable[[], bytes]) -> bool:
+    """Whether this thread gets a turn in the middle of what another one does."""
+    middles: list[tuple[float, float]] = []
+
+    def repeat() -> None:
+        for _ in range(5):
+            begun = time.perf_counter()
+            work()
+            took = time.perf_counter() - begun
+            middles.append((begun + 0.3 * took, begun + 0.7 * took))
+
+    thread, turns = threading.Thread(target=repeat), list[float]()
+    thread.start()
+    while thread.is_alive():
+        time.sleep(0.0005)
+        turns.append(time.perf_counter())
+    return any(first < turn < last for turn in turns for first, last in middles)
