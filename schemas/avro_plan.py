@@ -80,8 +80,6 @@ class _Skipper:
         self.program = Program()
         self._subroutines: dict[str, int] = {}
         self._calls: list[tuple[int, str]] = []
-        self.endless = False
-        """Whether a value may hold any number of items in a few bytes."""
 
     def skip(self, schema: Any) -> None:
         """Move over a value of the writer's type `schema`."""
@@ -116,7 +114,6 @@ class _Skipper:
     def _skip_blocks(self, node: Node) -> None:
         item = node["items"] if node["type"] == "array" else node["values"]
         empty = node["type"] == "array" and self.writer.empty(item)
-        self.endless |= empty
         self.program.emit(code.BLOCKS)
         head = self.program.emit(code.NEXT_ITEM, b=int(empty))
         if not empty:
@@ -154,7 +151,7 @@ class _Compiler(_Skipper):
         self._fields(self.writer.root, self.reader.root, _wants(self.layout))
         self.program.emit(code.END)
         self.add_subroutines()
-        if self.rewrites and self.endless:
+        if self.rewrites and self.writer.endless():
             raise PlanError(
                 f"field {self.rewrites[0].column.name}: it would have to be encoded anew, and beside it the writer has "
                 "an array of items that take no bytes: a few bytes could be made to take forever"

@@ -7,7 +7,7 @@ a list. `Schema.node` answers one form for all of them, so that plan, resolution
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import fastavro
@@ -84,6 +84,14 @@ class Schema:
             self._empty[node["name"]] = all(self.empty(field["type"]) for field in node["fields"])
         return self._empty[node["name"]]
 
+    def endless(self) -> bool:
+        """Whether a few bytes may claim any number of items: there is an array of what takes no bytes."""
+        return any(map(self.empty, _item_types(self.source)))
+
+    def recursive(self) -> bool:
+        """Whether a type holds itself, so that a value may be nested to any depth."""
+        return _holds_itself(self.source, frozenset())
+
     def encode(self, schema: Any, value: Any) -> bytes:
         """Avro bytes of one value; a field's JSON default serves too (latin-1 text for bytes).
 
@@ -97,6 +105,30 @@ class Schema:
 def schema_of(node: Node) -> Any:
     """The schema that `node` was made of."""
     return node["branches"] if node["type"] == "union" else node
+
+
+def _parts(source: Any) -> list[Any]:
+    """The schemas that a schema is made of, fields among them."""
+    if isinstance(source, Mapping):
+        return [source[part] for part in ("type", "items", "values", "fields") if part in source]
+    return source if isinstance(source, list) else []
+
+
+def _item_types(source: Any) -> Iterator[Any]:
+    """Of all arrays in a schema."""
+    if isinstance(source, Mapping) and source["type"] == "array":
+        yield source["items"]
+    for part in _parts(source):
+        yield from _item_types(part)
+
+
+def _holds_itself(source: Any, around: frozenset[str]) -> bool:
+    """Whether a schema inside the definitions of the types `around` names one of them."""
+    if isinstance(source, str):
+        return source in around
+    if isinstance(source, Mapping) and source["type"] in NAMED:
+        around |= {source["name"]}
+    return any(_holds_itself(part, around) for part in _parts(source))
 
 
 def _plain(source: Any) -> Any:

@@ -15,6 +15,7 @@ from typing import Any, Final
 import fastavro
 from fastavro.read import SchemaResolutionError
 
+from . import avro_schema
 from .catalog import Schema, SchemaIds, schema_of
 from .errors import FormatError
 from .reasons import Reason
@@ -91,13 +92,14 @@ _parses: dict[int, tuple[Schema, Any]] = {}
 
 
 def _parsed(schema: Schema) -> Any:
-    if id(schema) not in _parses:
-        _parses[id(schema)] = schema, fastavro.parse_schema(_physical(schema))
-    return _parses[id(schema)][1]
-
-
-def _physical(schema: Any) -> Any:
     """Without logical types: a time is its number, also one that no datetime can hold."""
-    if isinstance(schema, dict):
-        return {key: _physical(part) for key, part in schema.items() if key != "logicalType"}
-    return [_physical(part) for part in schema] if isinstance(schema, list) else schema
+    if id(schema) not in _parses:
+        try:
+            checked = avro_schema.Schema(schema)
+        except FormatError as error:
+            raise WireError(Reason.SCHEMA_UNRESOLVABLE, str(error)) from error
+        if checked.endless() or checked.recursive():
+            told = "its schema has a type that holds itself, or an array of what takes no bytes: a value has no bounds"
+            raise WireError(Reason.SCHEMA_UNRESOLVABLE, told)
+        _parses[id(schema)] = schema, checked.source
+    return _parses[id(schema)][1]

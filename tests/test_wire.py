@@ -93,6 +93,42 @@ def test_a_reader_that_needs_what_was_not_written_is_unresolvable() -> None:
     assert reason_of(FRAMED, newer) is Reason.SCHEMA_UNRESOLVABLE
 
 
+class Foreign(LocalIds):
+    """Somebody's schema with one field more, under every id."""
+
+    def __init__(self, kind: Any) -> None:
+        self._schema = with_field(schema_of("kaizen.events"), name="more", type=kind)
+
+    def writer_schema(self, schema_id: int) -> Schema | None:  # noqa: ARG002
+        return self._schema
+
+
+MOOD = {"type": "enum", "name": "Mood", "symbols": ["calm"]}
+NESTED = {"type": "record", "name": "Nested", "fields": [{"name": "next", "type": ["null", "Nested"]}]}
+
+
+@pytest.mark.parametrize(
+    ("kind", "more"),
+    [({"type": "array", "items": "null"}, b"\xfe\xff\xff\xff\xff\xff\xff\x7f\0"), (NESTED, b"\2" * 100_000 + b"\0")],
+    ids=["an array of nothing", "a type in itself"],
+)
+def test_a_schema_whose_values_have_no_bounds_is_refused(kind: Any, more: bytes) -> None:
+    with pytest.raises(wire.WireError, match="a value has no bounds") as caught:
+        wire.decode(FRAMED + more, Foreign(kind))
+    assert caught.value.reason is Reason.SCHEMA_UNRESOLVABLE
+
+
+def test_a_type_that_is_used_twice_is_no_type_in_itself() -> None:
+    pair = {"type": "record", "name": "Pair", "fields": [{"name": "a", "type": MOOD}, {"name": "b", "type": "Mood"}]}
+    assert wire.decode(FRAMED + b"\0\0", Foreign(pair))[1]["more"] == {"a": "calm", "b": "calm"}
+
+
+def test_what_is_no_schema_is_unresolvable() -> None:
+    with pytest.raises(wire.WireError) as caught:
+        wire.decode(FRAMED, Foreign("Unheard"))
+    assert caught.value.reason is Reason.SCHEMA_UNRESOLVABLE
+
+
 def test_an_event_type_of_a_later_release_reads_as_unknown() -> None:
     class Later(LocalIds):
         def writer_schema(self, schema_id: int) -> Schema | None:
