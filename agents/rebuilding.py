@@ -21,10 +21,10 @@ from agents.runtime.producer import Fenced, LaneProducer
 from agents.settings import Settings
 from connectors.trim import delete_before
 from schemas.catalog import SchemaIds
-from schemas.errors import CognistreamError
+from schemas.errors import CognistreamError, FormatError
 from schemas.topics import POSITION_KEY, SOURCE_TOPICS
 from schemas.wire import encode
-from streams.compare import Difference, Differs
+from streams.compare import Differs
 from streams.journal import JOURNAL
 from streams.outputs import Outbox
 from streams.pipeline import Lane
@@ -47,7 +47,7 @@ class Rebuilt:
     entries: int
     records: int
     rows: int
-    before: Difference | None
+    before: str | None
     """How the state was wrong, None: it was not."""
     written: bool
 
@@ -84,12 +84,12 @@ def rebuild(
     return Rebuilt(report.entries, report.records, again.lane.rows, before, write)
 
 
-def _compared(lane: Lane, there: PartitionTopics, ids: SchemaIds) -> Difference | None:
-    """How the state differs that there is now."""
+def _compared(lane: Lane, there: PartitionTopics, ids: SchemaIds) -> str | None:
+    """How the state differs that there is now, or what keeps it from being read."""
     try:
         compare_state(lane, there.batches(STATE), ids)
-    except Differs as found:
-        return found.difference
+    except (Differs, FormatError) as found:
+        return str(found)
     return None
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
+from pathlib import Path
 
 from confluent_kafka.admin import AdminClient, ResourceType
 
@@ -77,6 +79,20 @@ async def truncate(stage: Stage) -> None:
         place = stage.settings.topic(STATE), partition, (first + end) // 2
         await asyncio.to_thread(delete_before, stage.settings.confluent(), *place)
     stage.counts["changelog truncated"] += 1
+
+
+async def damage(stage: Stage) -> None:
+    """A byte of each of its partitions is another one, as a disk may have it."""
+    await stage.stop_broker()
+    for partition in range(PARTITIONS):
+        folder = Path(stage.broker.folder, "data", f"{stage.settings.topic(STATE)}-{partition}")
+        with max(folder.glob("*.log"), key=lambda file: file.stat().st_size).open("r+b") as segment:
+            segment.seek(-20, os.SEEK_END)
+            byte = segment.read(1)[0]
+            segment.seek(-1, os.SEEK_CUR)
+            segment.write(bytes([byte ^ 0x55]))
+    await stage.start_broker()
+    stage.counts["changelog damaged"] += 1
 
 
 async def rebuild(stage: Stage) -> None:

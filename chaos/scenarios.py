@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from agents.app import SESSION_SECONDS
+from agents.runtime.producer import TRANSACTION_MS
 
 from . import changelog
 from .flatness import Flatness
@@ -19,6 +20,7 @@ from .stage import Load, Stage
 FENCED = "another worker took over"
 """What a worker says that was away for too long."""
 MOUNTED = ("-m", "chaos.mounted")
+OUTAGE_SECONDS = TRANSACTION_MS / 1000 + 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,16 @@ async def restart_broker(stage: Stage, times: int) -> None:
     await asyncio.sleep(2)
 
 
+async def lose_broker(stage: Stage, times: int) -> None:
+    """The broker is away for longer than transactions, sessions and requests wait."""
+    for _ in range(times):
+        await asyncio.sleep(stage.chance.uniform(3, 8))
+        await stage.stop_broker()
+        await asyncio.sleep(OUTAGE_SECONDS)
+        await stage.start_broker()
+    await asyncio.sleep(2)
+
+
 async def kill_broker(stage: Stage, times: int) -> None:
     """The broker dies and comes back."""
     for _ in range(times):
@@ -101,11 +113,12 @@ async def compact_changelog(stage: Stage, times: int) -> None:
 
 
 async def lose_changelog(stage: Stage, times: int) -> None:
-    """The changelog is deleted or cut: refused with the way back, and the way back leads on."""
+    """The changelog is deleted, cut or damaged: refused with the way back, and the way back leads on."""
+    harms = changelog.delete, changelog.truncate, changelog.damage
     for number in range(times):
         await asyncio.sleep(stage.chance.uniform(3, 6))
         await stage.crew.dismiss_all()
-        await (changelog.truncate if number % 2 else changelog.delete)(stage)
+        await harms[number % len(harms)](stage)
         await stage.crew.refused("cognistream state rebuild")
         await changelog.rebuild(stage)
         for _ in range(2):
@@ -176,12 +189,13 @@ SCENARIOS = (
     Scenario("kill", "SIGKILL of one of two workers", kill_workers, 50),
     Scenario("zombie", "SIGSTOP past the session, then SIGCONT", freeze_workers, 5, may_end=FENCED),
     Scenario("broker", "broker stopped and started", restart_broker, 10),
+    Scenario("outage", "broker away for a minute and a half", lose_broker, 1),
     Scenario("broker-kill", "broker SIGKILLed", kill_broker, 3),
     Scenario("rebalance", "workers joining and leaving", come_and_go, 34),
     Scenario("poison", "5 % poison, 2 % repeats, nothing else", steady, 30),
     Scenario("aborts", "producer transactions aborted", abort_transactions, 4, 1, ABORTING),
     Scenario("compaction", "changelog compacted and rolled", compact_changelog, 4),
-    Scenario("changelog", "changelog deleted or cut, and made anew", lose_changelog, 4, load=Load(rate=600)),
+    Scenario("changelog", "changelog deleted, cut or damaged, and made anew", lose_changelog, 6, load=Load(rate=600)),
     Scenario("schema", "a schema evolved in mid-stream", evolve, 20, 2, Load(rate=800), registry=True),
     Scenario("disk", "state folder read-only or full", fill_disk, 10),
     Scenario("steady", "steady load", stay_flat, 600),

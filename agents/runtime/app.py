@@ -31,7 +31,7 @@ from .counting import Counting
 from .decider import DeciderFactory
 from .fencing import FencedOften, Fencing
 from .lane import LaneTask, StepTimes
-from .positions import Positions
+from .positions import Positions, StateDamaged
 from .producer import CommitFailed, Fenced
 from .producers import ColumnBoot, Producers
 from .recovering import Recovering
@@ -260,7 +260,7 @@ class ColumnApp(faust.App):
         that it owns a worker cannot.
         """
         if topic == self.settings.topic(STATE) and self.table.recovers(partition):
-            self.fail(error)
+            self.fail(StateDamaged(partition, error))
             return
         self.broken[partition] = str(error)
         self.counting.paused(partition, "crc", True)

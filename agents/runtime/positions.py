@@ -24,6 +24,16 @@ class PositionLost(CognistreamError):
     """The state asks for records that are not in the topic, or the state is not where it was."""
 
 
+class StateDamaged(CognistreamError):
+    """The bytes of the state are not those that were written."""
+
+    def __init__(self, partition: int, error: Exception) -> None:
+        super().__init__(
+            f"{error} Where no replica is whole, make the state anew from sources and journal: cognistream state "
+            f"rebuild --partition {partition}"
+        )
+
+
 class PartitionsApart(CognistreamError):
     """What belongs to one lane was given to several workers, or a topic has grown."""
 
