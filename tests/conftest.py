@@ -12,12 +12,20 @@ from connectors.state_folder import state_folder, use_kernel_cache
 
 use_kernel_cache()  # before any test imports a kernel
 
+from agents.worker import warm  # noqa: E402
+
 
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[str]:
     """Bootstrap servers of a broker that lives as long as the session; tests share it under prefixes of their own."""
     with borrowed_kafka(state_folder() / "test-brokers", state_folder() / "maven") as broker:
         yield broker.bootstrap
+
+
+@pytest.fixture(scope="session")
+def warm_kernels() -> None:
+    """All kernels of a worker compiled: those of a test would do it side by side, and be late."""
+    warm(state_folder())
 
 
 @pytest.fixture

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from pathlib import Path
+from typing import Any
 
 import aiokafka
 
 from agents.settings import Settings
+from connectors.admin import TopicAdmin
 from schemas.topics import SOURCE_TOPICS
 
 SOURCES = [topic.name for topic in SOURCE_TOPICS]
@@ -17,6 +20,14 @@ Sent = tuple[str, int, bytes, bytes]
 """Source, partition, key, value."""
 Seen = tuple[int, bytes, bytes]
 """Partition, key, value."""
+
+
+def with_topics(kafka: str, prefix: str, state: Path, **more: Any) -> Settings:
+    """Settings of a worker on topics of its own, which exist; nothing ticks unless a test says so."""
+    chosen = {"port": 0, "tick_seconds": 60.0, **more}
+    settings = Settings.read({}, bootstrap_servers=kafka, prefix=prefix, state=state, **chosen)
+    TopicAdmin(settings.confluent(), prefix).create(partitions=PARTITIONS)
+    return settings
 
 
 def events(each: int, keys: int = 7, value: bytes = b"value") -> list[Sent]:

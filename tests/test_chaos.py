@@ -7,19 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from agents.worker import warm
 from chaos.play import play
 from chaos.scenarios import SCENARIOS, Scenario
 from connectors.local_kafka import LocalKafka, borrowed_kafka
 from connectors.state_folder import state_folder
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.usefixtures("warm_kernels")]
 
 
 @pytest.fixture(scope="module")
 def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKafka]:
     """A Kafka that may be killed: nobody else is on it."""
-    warm(state_folder())
     jars = state_folder() / "maven"
     with borrowed_kafka(tmp_path_factory.mktemp("brokers"), jars) as broker:
         yield LocalKafka(Path(broker.folder), jars)

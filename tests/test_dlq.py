@@ -20,14 +20,13 @@ from agents.deciding import Deciders
 from agents.letters import MARK, Letters, Wanted
 from agents.redriving import Fate, Redrive, RedriveFailed
 from agents.settings import Settings
-from connectors.admin import TopicAdmin
 from connectors.topic_reader import Record as Read
 from connectors.topic_reader import TopicReader
 from schemas.murmur import partition_of
 from streams.breaker import LAST, TRIPPED_BY
 
 from .lanes import IDS, Record
-from .runtime_tools import PARTITIONS, SOURCES
+from .runtime_tools import PARTITIONS, SOURCES, with_topics
 from .test_admission import KAIZEN, NOW, event
 from .test_runtime_worker import Running, running
 
@@ -46,9 +45,7 @@ Out = pytest.CaptureFixture[str]
 @pytest.fixture
 def settings(kafka: str, prefix: str, tmp_path: Path) -> Settings:
     """Settings of a worker on topics of its own."""
-    made = Settings.read({}, bootstrap_servers=kafka, prefix=prefix, state=tmp_path, port=0, tick_seconds=0.3)
-    TopicAdmin(made.confluent(), prefix).create(partitions=PARTITIONS)
-    return made
+    return with_topics(kafka, prefix, tmp_path, tick_seconds=0.3)
 
 
 async def publish(settings: Settings, records: list[tuple[Record, int]], headers: Headers = ()) -> None:

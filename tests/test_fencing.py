@@ -12,19 +12,16 @@ from agents.runtime import producer
 from agents.runtime.fencing import TIMES, WITHIN_SECONDS, FencedOften, Fencing
 from agents.runtime.producer import Fenced, LaneProducer
 from agents.settings import Settings
-from connectors.admin import TopicAdmin
 
 from .counting_decider import OUTPUT
-from .runtime_tools import PARTITIONS, assert_counted_once, committed, events, publish
+from .runtime_tools import PARTITIONS, assert_counted_once, committed, events, publish, with_topics
 from .test_runtime_worker import Running, running
 
 
 @pytest.fixture
 def settings(kafka: str, prefix: str, tmp_path: Path) -> Settings:
     """Settings of a worker on topics of its own; it ticks seldom."""
-    made = Settings.read({}, bootstrap_servers=kafka, prefix=prefix, state=tmp_path, port=0, tick_seconds=60)
-    TopicAdmin(made.confluent(), prefix).create(partitions=PARTITIONS)
-    return made
+    return with_topics(kafka, prefix, tmp_path)
 
 
 async def usurp(settings: Settings, partition: int = 0) -> None:

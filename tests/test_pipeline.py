@@ -17,14 +17,12 @@ from schemas.recordbatch import read
 from schemas.recordbatch_write import RecordsBody, frame_batch
 from schemas.topics import POSITION_KEY, topic
 from streams.journal import entries, left_out
-from streams.outputs import Outbox
+from streams.outputs import POOLS, Outbox
 from streams.pipeline import Effects, Lane, OutOfOrder
 from streams.policy import Policy
 
 from .lanes import IDS, Record, batch_of, records_of
 from .test_admission import ANCHOR, KAIZEN, NOW, REFUSED, event, lane, outcome
-
-POOLS = ("priority.urgent", "priority.normal", "priority.background")
 
 
 def traffic(events: int = 200, agents: int = 12) -> list[Record]:

@@ -13,12 +13,11 @@ from pathlib import Path
 import pytest
 
 from agents.cli.main import run
-from agents.worker import warm
 from connectors.admin import TopicAdmin
 from connectors.local_kafka import borrowed_kafka
 from connectors.state_folder import state_folder
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.usefixtures("warm_kernels")]
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -28,7 +27,6 @@ PUBLISH, READ = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 @pytest.fixture(scope="module")
 def broker() -> Iterator[str]:
     """A broker of this module's own: the README speaks of live topics, and a session shares only prefixed ones."""
-    warm(state_folder())
     with borrowed_kafka(state_folder() / "test-brokers", state_folder() / "maven") as own:
         TopicAdmin({"bootstrap.servers": own.bootstrap}).create(partitions=2)
         worker = subprocess.Popen(

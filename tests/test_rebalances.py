@@ -23,25 +23,17 @@ from agents.settings import Settings
 from connectors.admin import TopicAdmin
 from connectors.local_kafka import LocalKafka
 from connectors.state_folder import state_folder
-from schemas import kernels
 from schemas.catalog import LocalIds
+from streams.outputs import POOLS
 
 from .counting_decider import OUTPUT
 from .runtime_tools import PARTITIONS, SOURCES, Seen, assert_counted_once, committed, events, publish
 from .test_runtime_worker import Running
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.usefixtures("warm_kernels")]
 
 COUNTING = ("-m", "tests.counting_worker")
 DECIDING = ("-m", "agents.cli", "worker")
-POOLS = ("priority.urgent", "priority.normal", "priority.background")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def warm_kernels() -> None:
-    """Compiled once, here: workers would do it side by side, and be late."""
-    for _ in kernels.warm():
-        pass
 
 
 @pytest.fixture

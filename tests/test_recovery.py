@@ -20,36 +20,25 @@ from agents.runtime.positions import PositionLost
 from agents.settings import Settings
 from connectors.admin import TopicAdmin
 from connectors.topic_configs import set_configs
-from schemas import kernels
 from schemas.catalog import LocalIds
 from schemas.errors import FormatError
 from schemas.murmur import partition_of
 from schemas.wire import decode
+from streams.outputs import POOLS
 from streams.recollection import StateApart
 
 from .lanes import Record
-from .runtime_tools import PARTITIONS
+from .runtime_tools import PARTITIONS, with_topics
 from .test_admission import ANCHOR, KAIZEN, REFUSED, event
 from .test_runtime_worker import Running, running
 
-pytestmark = pytest.mark.kafka
-
-POOLS = ("priority.urgent", "priority.normal", "priority.background")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _warm() -> None:
-    """Kernels that compile while a worker decides would keep it busy for a minute."""
-    for _ in kernels.warm():
-        pass
+pytestmark = [pytest.mark.kafka, pytest.mark.usefixtures("warm_kernels")]
 
 
 @pytest.fixture
 def settings(kafka: str, prefix: str, tmp_path: Path) -> Settings:
     """Settings of a worker on topics of its own; it ticks seldom."""
-    made = Settings.read({}, bootstrap_servers=kafka, prefix=prefix, state=tmp_path, port=0, tick_seconds=60)
-    TopicAdmin(made.confluent(), prefix).create(partitions=PARTITIONS)
-    return made
+    return with_topics(kafka, prefix, tmp_path)
 
 
 def fleet(begin: int, end: int) -> list[Record]:

@@ -27,7 +27,7 @@ from schemas.columns import ColumnBatch
 from streams.pipeline import Effects
 
 from .counting_decider import OUTPUT, POISON, SLOW, CountingDecider
-from .runtime_tools import PARTITIONS, SOURCES, assert_counted_once, committed, events, publish
+from .runtime_tools import PARTITIONS, SOURCES, assert_counted_once, committed, events, publish, with_topics
 
 pytestmark = pytest.mark.kafka
 
@@ -35,9 +35,7 @@ pytestmark = pytest.mark.kafka
 @pytest.fixture
 def settings(kafka: str, prefix: str, tmp_path: Path) -> Settings:
     """Settings of a worker on topics of its own."""
-    made = Settings.read({}, bootstrap_servers=kafka, prefix=prefix, state=tmp_path, port=0, tick_seconds=0.3)
-    TopicAdmin(made.confluent(), prefix).create(partitions=PARTITIONS)
-    return made
+    return with_topics(kafka, prefix, tmp_path, tick_seconds=0.3)
 
 
 class Running:
