@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
+import fastavro
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from schemas.catalog import local_table, schema_named
 from schemas.columns import ColumnBatch
 from schemas.errors import FormatError
 from schemas.recordbatch import read
 from schemas.recordbatch_write import frame_batch
-from schemas.wire import decode, encode
+from schemas.wire import FRAME, decode, encode
 from streams import outputs, repeats, state_codec
 from streams.outputs import Outbox
 from streams.priority import KEPT_TYPES
@@ -119,6 +122,32 @@ def test_the_position_comes_back_and_the_newest_counts() -> None:
     )
     records = [Record("", 1, b"\xff", encode(STATE, position.as_value(), IDS)) for position in (older, newer)]
     assert StateCodec(IDS).read(batch_of(STATE, 0, 0, records), StateTable()) == newer
+
+
+FIRST = next(number for number, stem in local_table().items() if stem == "agent_state.v1")
+
+
+def under_the_first_schema(value: dict[str, Any]) -> bytes:
+    out = io.BytesIO()
+    fastavro.schemaless_writer(out, schema_named("agent_state.v1"), value)
+    return FRAME.pack(0, FIRST) + out.getvalue()
+
+
+def test_rows_and_positions_under_the_first_schema_are_read_in_one_fetch_with_todays() -> None:
+    said = [{"trust": {"points": 7}, "limit": {}, "ref": 1, "habits": [(3, 1, 1, 0)]}]
+    (today,) = written(table_of(said), STATE)
+    old = Position({"kaizen": 9}, 2, bytes(32), "p-1", "b").as_value()
+    del old["position"]["rows"]
+    records = [
+        Record("", 1, b"acme/agent/1", under_the_first_schema(decode(today.value(0), IDS)[1])),
+        Record("", 2, b"acme/agent/0", today.value(0)),
+        Record("", 3, b"\xff", under_the_first_schema(old)),
+    ]
+    again = StateTable()
+    position = StateCodec(IDS).read(batch_of(STATE, 0, 0, records), again)
+    assert position == Position({"kaizen": 9}, 2, bytes(32), "p-1", "b", rows=-1)
+    assert [again.key(row) for row in range(again.rows)] == [b"acme/agent/1", b"acme/agent/0"]
+    assert again.trust["points"][:2].tolist() == [7, 7]
 
 
 def changed(**says: Any) -> bytes:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
@@ -45,18 +47,15 @@ def verify(
     Exit status 1 when anything is wrong.
     """
     from agents.checking import check
-    from connectors.admin import TopicAdmin
 
     found = settings(bootstrap, prefix)
-    count = TopicAdmin(found.confluent(), found.prefix).check()
+    numbers, count = chosen(found, partition)
     reports: dict[int, Report] = {}
     with progress() as tell:
-        for number in chosen(partition, count):
+        for number in numbers:
             tell(f"checking partition {number} of {count}")
             reports[number] = asyncio.run(check(found, number, schema_ids(found)))
-    (_say_json if as_json else _say)(reports)
-    if not all(report.ok for report in reports.values()):
-        raise typer.Exit(1)
+    _answer(reports, ("entries", "out_of_reach", "records", "outputs"), _problems, as_json=as_json)
 
 
 @app.command(
@@ -75,50 +74,47 @@ def replay(
     The first difference of a partition is named: entry, topic, offset, field. Exit status 1 when there is one.
     """
     from agents.replaying import replay_partition
-    from connectors.admin import TopicAdmin
 
     found = settings(bootstrap, prefix)
-    count = TopicAdmin(found.confluent(), found.prefix).check()
+    numbers, count = chosen(found, partition)
     known, ids = policies(found, policy), schema_ids(found)
     with progress() as tell:
-        reports = {n: replay_partition(found, n, count, known, ids, tell) for n in chosen(partition, count)}
+        reports = {number: replay_partition(found, number, count, known, ids, tell) for number in numbers}
+    _answer(reports, ("entries", "records", "outputs", "rows"), _differences, as_json=as_json)
+
+
+R = TypeVar("R", bound="Report | replaying.Report")
+
+
+def _answer(
+    reports: Mapping[int, R], counts: tuple[str, ...], remarks: Callable[[R], Iterable[str]], *, as_json: bool
+) -> None:
+    """A row of counts and a verdict per partition, the remarks below; exit status 1 unless all of them hold."""
+    ok = all(report.ok for report in reports.values())
     if as_json:
-        say_json({"ok": all(r.ok for r in reports.values()), "partitions": {n: _told(r) for n, r in reports.items()}})
+        say_json({"ok": ok, "partitions": {n: _told(report) for n, report in reports.items()}})
     else:
-        _say_replayed(reports)
-    if not all(report.ok for report in reports.values()):
+        rows = [
+            [str(n), *(f"{getattr(report, name):,}" for name in counts), "holds" if report.ok else "does not hold"]
+            for n, report in reports.items()
+        ]
+        say_table(["partition", *(name.replace("_", " ") for name in counts), "verdict"], rows)
+        for number, report in reports.items():
+            for remark in remarks(report):
+                say(f"partition {number}: {remark}")
+    if not ok:
         raise typer.Exit(1)
 
 
-def _told(report: replaying.Report) -> dict[str, Any]:
-    from dataclasses import asdict
-
+def _told(report: Report | replaying.Report) -> dict[str, Any]:
     return {"ok": report.ok, **asdict(report)}
 
 
-def _say_replayed(reports: dict[int, replaying.Report]) -> None:
-    heads = ["partition", "entries", "records", "outputs", "rows", "verdict"]
-    figures = {n: (r.entries, r.records, r.outputs, r.rows) for n, r in reports.items()}
-    verdicts = {n: "alike to the bit" if r.ok else "differs" for n, r in reports.items()}
-    say_table(heads, [[str(n), *map(str, figures[n]), verdicts[n]] for n in reports])
-    for number, report in reports.items():
-        for left in report.not_compared:
-            say(f"partition {number}: not compared: {left}")
-        if report.difference:
-            say(f"partition {number}: {report.difference}")
+def _problems(report: Report) -> Iterable[str]:
+    return report.problems
 
 
-def _say(reports: dict[int, Report]) -> None:
-    heads = ["partition", "entries", "out of reach", "records", "outputs", "verdict"]
-    figures = {n: (r.entries, r.out_of_reach, r.records, r.outputs) for n, r in reports.items()}
-    verdicts = {n: "true" if r.ok else f"{len(r.problems)} problems" for n, r in reports.items()}
-    say_table(heads, [[str(n), *map(str, figures[n]), verdicts[n]] for n in reports])
-    for number, report in reports.items():
-        for problem in report.problems:
-            say(f"partition {number}: {problem}")
-
-
-def _say_json(reports: dict[int, Report]) -> None:
-    from dataclasses import asdict
-
-    say_json({"ok": all(r.ok for r in reports.values()), "partitions": {n: asdict(r) for n, r in reports.items()}})
+def _differences(report: replaying.Report) -> Iterator[str]:
+    yield from (f"not compared: {left}" for left in report.not_compared)
+    if report.difference:
+        yield str(report.difference)

@@ -85,11 +85,14 @@ def policies(found: Settings, files: list[Path] | None) -> list[Policy]:
     return [*(Policy.load(file) for file in named), Policy()]
 
 
-def chosen(partitions: list[int] | None, count: int) -> list[int]:
-    """The partitions a person named, or all `count`; BadParameter for one that there is not."""
+def chosen(found: Settings, partitions: list[int] | None) -> tuple[list[int], int]:
+    """The partitions a person named, or all; and how many there are. BadParameter for one that there is not."""
+    from connectors.admin import TopicAdmin
+
+    count = TopicAdmin(found.confluent(), found.prefix).check()
     if strange := [number for number in partitions or () if number >= count]:
         raise typer.BadParameter(f"there is no partition {strange[0]}: there are 0 to {count - 1}")
-    return partitions or list(range(count))
+    return partitions or list(range(count)), count
 
 
 def complete_topic(incomplete: str) -> Iterator[str]:

@@ -51,14 +51,13 @@ def rebuild(
     and tells what is missing. With --yes a worker that still decides these partitions is fenced: stop the workers.
     """
     from agents import rebuilding
-    from connectors.admin import TopicAdmin
 
     found = settings(bootstrap, prefix)
-    count = TopicAdmin(found.confluent(), found.prefix).check()
+    numbers, count = chosen(found, partition)
     known, ids = policies(found, policy), schema_ids(found)
     done: dict[int, Rebuilt] = {}
     with progress() as tell:
-        for number in chosen(partition, count):
+        for number in numbers:
             done[number] = rebuilding.rebuild(found, number, count, known, ids, tell, write=yes)
     if as_json:
         say_json({"written": yes, "partitions": {number: asdict(made) for number, made in done.items()}})
