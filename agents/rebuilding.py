@@ -23,7 +23,7 @@ from connectors.trim import delete_before
 from schemas.catalog import SchemaIds
 from schemas.errors import CognistreamError, FormatError
 from schemas.topics import POSITION_KEY, SOURCE_TOPICS
-from schemas.wire import encode
+from schemas.wire import decode, encode
 from streams.compare import Differs
 from streams.journal import JOURNAL
 from streams.outputs import Outbox
@@ -33,7 +33,13 @@ from streams.replay import Replay
 from streams.standing import compare_state
 from streams.state_codec import STATE, StateCodec
 
+WRITTEN_MS = 900_000
+"""How long writing all rows may take: as long as a broker lets a transaction be open by default."""
 _FROM = (*(row.name for row in SOURCE_TOPICS), JOURNAL)
+
+
+class JournalShort(CognistreamError):
+    """The journal ends before the state does: what it does not tell of would be decided twice, or lost."""
 
 
 class StillDecided(CognistreamError):
@@ -64,8 +70,8 @@ def rebuild(
 ) -> Rebuilt:
     """Make the state of `partition` anew; without `write` only tell what that would give.
 
-    Raises OutOfReach when sources or journal do not reach back, Differs when they do not agree, UnknownPolicy; and
-    StillDecided.
+    Raises OutOfReach when sources or journal do not reach back, JournalShort, Differs when they do not agree,
+    UnknownPolicy; and StillDecided.
     """
     with PartitionTopics(settings, partition).reading() as there:
         producer = there.run(_fence(settings, partition)) if write else None
@@ -73,6 +79,7 @@ def rebuild(
             topics = {name: there.batches(name) for name in _FROM}
             again = Replay(topics, partition, partitions, policies=policies, ids=ids)
             follow(again, there, tell)
+            _reaches_the_state(again.lane, there, ids)
             before = _compared(again.lane, there, ids)
             if producer is not None:
                 tell(f"partition {partition}: writing {again.lane.rows:,} rows")
@@ -82,6 +89,33 @@ def rebuild(
                 there.run(producer.stop())
     report = again.report
     return Rebuilt(report.entries, report.records, again.lane.rows, before, write)
+
+
+def _reaches_the_state(lane: Lane, there: PartitionTopics, ids: SchemaIds) -> None:
+    """Raises JournalShort when the newest position that can be read is ahead of the journal, or the journal is empty
+    beside a state that was written.
+    """
+    entry = _newest_entry(there, ids) or int(there.spans([STATE])[STATE][1] > 0)
+    if entry > lane.entry:
+        raise JournalShort(
+            f"{STATE}[{lane.partition}] stands after entry {entry} or a later one, but {JOURNAL}[{lane.partition}] "
+            f"ends with entry {lane.entry}: the journal was cut, restored or made anew. A state made from it would "
+            f"forget what was decided since. Restore {JOURNAL}; or start from nothing with another prefix "
+            "(COGNISTREAM_PREFIX)."
+        )
+
+
+def _newest_entry(there: PartitionTopics, ids: SchemaIds) -> int:
+    """Number of the last entry that the state names, 0 when it cannot be read."""
+    newest = 0
+    try:
+        for batch in there.batches(STATE):
+            for i in np.flatnonzero(batch.kl == len(POSITION_KEY)).tolist():
+                position = decode(batch.value(i), ids)[1].get("position")
+                newest = max(newest, position["entry"] if position else 0)
+    except FormatError:  # damage is a reason to rebuild
+        pass
+    return newest
 
 
 def _compared(lane: Lane, there: PartitionTopics, ids: SchemaIds) -> str | None:
@@ -94,7 +128,8 @@ def _compared(lane: Lane, there: PartitionTopics, ids: SchemaIds) -> str | None:
 
 
 async def _fence(settings: Settings, partition: int) -> LaneProducer:
-    producer = LaneProducer(f"{settings.group}.{partition}", partition, **settings.aiokafka())
+    name = f"{settings.group}.{partition}"
+    producer = LaneProducer(name, partition, transaction_ms=WRITTEN_MS, **settings.aiokafka())
     await producer.start([settings.topic(STATE)])
     return producer
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from pathlib import Path
 
 import pytest
@@ -92,3 +93,28 @@ def test_fences_are_forgotten_after_ten_minutes() -> None:
     now -= 1
     with pytest.raises(FencedOften, match="another worker took over"):
         fencing.rejoin(Fenced("another worker took over."))
+
+
+@pytest.mark.kafka
+async def test_a_lane_waits_for_a_broker_that_is_away_when_it_begins(settings: Settings) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        port = nobody.getsockname()[1]
+    away = LaneProducer("away", 0, **{**settings.aiokafka(), "bootstrap_servers": f"127.0.0.1:{port}"})
+    starting = asyncio.create_task(away.start())
+    await asyncio.sleep(0.5)
+    assert not starting.done()
+
+    async def passed_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        host, broker = settings.bootstrap_servers.split(":")
+        theirs, ours = await asyncio.open_connection(host, int(broker))
+        await asyncio.gather(_pumped(reader, ours), _pumped(theirs, writer))
+
+    async with await asyncio.start_server(passed_on, "127.0.0.1", port), asyncio.timeout(20):
+        await starting
+        await away.stop()
+
+
+async def _pumped(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    while data := await source.read(1 << 16):
+        sink.write(data)
+    sink.close()

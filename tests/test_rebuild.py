@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -69,6 +70,18 @@ def test_what_was_decided_is_decided_alike_and_a_lost_state_is_made_anew(
     assert replayed(ask, status=1) == lost
     ask("state", "rebuild", "--yes")
     assert replayed(ask) == before
+
+
+def test_a_state_ahead_of_its_journal_is_not_replaced(ask: Ask, where: list[str], kafka: str) -> None:
+    """Its events would be decided a second time."""
+    client, journal = AdminClient({"bootstrap.servers": kafka}), full_name(where[3], "audit.log")
+    client.delete_topics([journal])[journal].result()
+    while journal in client.list_topics(timeout=10).topics:
+        time.sleep(0.05)
+    ask("topics", "create", "--partitions", "2")
+    told = ask("state", "rebuild", "--yes", status=1)
+    assert "the journal was cut, restored or made anew" in told
+    assert "ends with entry 0" in told
 
 
 def test_a_record_of_somebody_else_is_named_and_gone_after_a_rebuild(ask: Ask, where: list[str], kafka: str) -> None:

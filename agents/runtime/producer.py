@@ -79,9 +79,12 @@ def following(sequence: int, count: int) -> int:
 class LaneProducer:
     """Writes the partition `partition` of any topic, a transaction at a time."""
 
-    def __init__(self, transactional_id: str, partition: int, **connection: Any) -> None:
-        """`connection` is what aiokafka's clients take."""
+    def __init__(
+        self, transactional_id: str, partition: int, *, transaction_ms: int | None = None, **connection: Any
+    ) -> None:
+        """`connection` is what aiokafka's clients take; `transaction_ms` None: TRANSACTION_MS."""
         self._id, self._partition = transactional_id, partition
+        self._transaction_ms = transaction_ms or TRANSACTION_MS
         self._client = AIOKafkaClient(client_id=transactional_id, request_timeout_ms=REQUEST_MS, **connection)
         self._owner, self._epoch = -1, -1
         self._sequences: defaultdict[str, int] = defaultdict(int)
@@ -89,10 +92,21 @@ class LaneProducer:
 
     async def start(self, topics: Iterable[str] = ()) -> None:
         """Fence the predecessors, and know where the partition of these topics is."""
-        await self._client.bootstrap()
+        await self._bootstrap()
         await self._client.set_topics(list(topics))
-        answer = await self._ask(InitProducerIdRequest(self._id, TRANSACTION_MS), lambda answer: [answer.error_code])
+        request = InitProducerIdRequest(self._id, self._transaction_ms)
+        answer = await self._ask(request, lambda answer: [answer.error_code])
         self._owner, self._epoch = answer.producer_id, answer.producer_epoch
+
+    async def _bootstrap(self) -> None:
+        while True:
+            try:
+                await self._client.bootstrap()
+            except errors.KafkaConnectionError as error:
+                log.warning("partition %d: %s; trying again", self._partition, error)
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                return
 
     async def stop(self) -> None:
         """Close the connections; an open transaction is left to the successor."""
