@@ -8,13 +8,14 @@ is kept beside it as `NAME.vN.avsc` for the old id, and the new one takes the ne
 
 from __future__ import annotations
 
+import hashlib
 import json
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from fastavro.schema import SchemaParseException, UnknownType, to_parsing_canonical_form
 from fastavro.schema import fingerprint as avro_fingerprint
-from fastavro.schema import to_parsing_canonical_form
 
 from .errors import CognistreamError
 from .topics import TOPICS, topic
@@ -56,8 +57,15 @@ def schema_of(name: str) -> Schema:
 
 
 def fingerprint(schema: Schema) -> bytes:
-    """SHA-256 of the parsing canonical form (Avro 1.12 specification): equal for schemas that write equal bytes."""
-    return bytes.fromhex(avro_fingerprint(to_parsing_canonical_form(schema), "SHA-256"))
+    """SHA-256 of the parsing canonical form (Avro 1.12 specification): equal for schemas that write equal bytes.
+
+    A registry holds what was registered: of what has no such form, a schema that names another one for instance, it is
+    the SHA-256 of the JSON.
+    """
+    try:
+        return bytes.fromhex(avro_fingerprint(to_parsing_canonical_form(schema), "SHA-256"))
+    except (SchemaParseException, UnknownType, KeyError, TypeError, ValueError, RecursionError):
+        return hashlib.sha256(json.dumps(schema, sort_keys=True).encode()).digest()
 
 
 @cache

@@ -9,9 +9,13 @@ from typing import Any
 import pytest
 
 from schemas import event_types
-from schemas.catalog import FIRST_LOCAL_ID, LocalIds, fingerprint, local_table, schema_named, schema_of
+from schemas.catalog import FIRST_LOCAL_ID, LocalIds, Schema, fingerprint, local_table, schema_named, schema_of
 from schemas.event_types import CAUSE_OF_EVENT, CAUSES, SOURCE_TYPES, SOURCES, UNIFIED, EventType
 from schemas.topics import TOPICS, TopicError
+from streams.pipeline import Lane
+from streams.policy import Policy
+
+from .test_admission import event, outcome
 
 SCHEMAS = Path(__file__).parents[1] / "schemas"
 FILES = sorted(path.stem for path in (SCHEMAS / "avro").glob("*.avsc"))
@@ -101,3 +105,28 @@ def test_an_optional_field_has_a_default_so_that_producers_may_leave_it_out(stem
         if isinstance(part["type"], list):
             assert part["type"][0] == "null"
             assert part["default"] is None
+
+
+NO_SCHEMAS = [
+    {"type": "record", "name": "Event", "fields": [{"name": "at", "type": "elsewhere.Moment"}]},
+    {"type": ["null", "string"]},
+    {"type": "enum", "name": "Mood", "symbols": ["calm"], "default": "wild"},
+    {"type": "record", "name": "Event", "fields": 7},
+]
+"""What a registry may hand out: schemas that name others, unions as a root, and what was never checked."""
+
+
+@pytest.mark.parametrize("schema", NO_SCHEMAS, ids=str)
+def test_what_has_no_canonical_form_has_a_fingerprint_of_its_own(schema: Schema) -> None:
+    assert fingerprint(schema) == fingerprint(json.loads(json.dumps(schema)))
+    assert len({fingerprint(one) for one in NO_SCHEMAS}) == len(NO_SCHEMAS)
+
+
+@pytest.mark.parametrize("schema", NO_SCHEMAS, ids=str)
+def test_a_record_under_it_is_a_dead_letter_and_its_neighbours_are_decided(schema: Schema) -> None:
+    class Registered(LocalIds):
+        def writer_schema(self, schema_id: int) -> Schema | None:
+            return schema if schema_id == 7 else super().writer_schema(schema_id)
+
+    subject = Lane(0, 0, policy=Policy(), ids=Registered(), build="test")
+    assert outcome(subject, event(value=b"\0\0\0\0\7abc"), event()) == ["schema_unresolvable", "decided"]
