@@ -11,6 +11,7 @@ unless a person insists.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -74,6 +75,8 @@ class _Sought:
     since: int = 1 << 62
     letters: dict[str, tuple[str, str]] = field(default_factory=dict)
     """Place of the letter -> its source and reason."""
+    records: dict[str, tuple[bytes | None, bytes | None]] = field(default_factory=dict)
+    """Place of the letter -> key and SHA-256 of the value that its record has."""
 
 
 class Redrive:
@@ -121,6 +124,7 @@ class Redrive:
             place = sought[source, self._partition(letter)]
             place.since = min(place.since, letter.says["timestamp"])
             place.letters[letter.place] = source, reason
+            place.records[letter.place] = letter.says["key"], _digest(letter.says["value"])
             if number % TOGETHER == 0:
                 tell(f"read {number:,} letters")
         return plan, sought
@@ -148,8 +152,8 @@ class Redrive:
         async with column_reader(self._settings) as reader:
             starts = await reader.since({place: max(0, marks.since) for place, marks in sought.items()})
             async for batch in reader.read(starts):
-                known = sought[batch.topic, batch.partition].letters
-                found.update(mark for mark in _marks(batch) if mark in known)
+                known = sought[batch.topic, batch.partition].records
+                found.update(mark for mark, record in _marks(batch) if known.get(mark) == record)
                 tell(f"looking for what was sent before: {batch.topic}[{batch.partition}] {batch.next:,}")
         return found
 
@@ -166,13 +170,20 @@ class Redrive:
         }
 
 
-def _marks(batch: ColumnBatch) -> Iterator[str]:
-    """The marks of the records that have one."""
+def _digest(value: bytes | None) -> bytes | None:
+    return None if value is None else hashlib.sha256(value).digest()
+
+
+def _marks(batch: ColumnBatch) -> Iterator[tuple[str, tuple[bytes | None, bytes | None]]]:
+    """The marks of the records that have one, with key and SHA-256 of the value: anybody may write such a header, and
+    only the letter's own record counts.
+    """
     if not (batch.hl > NO_HEADERS).any():
         return
     starts, lengths = find_header(batch.buf, batch.hs, batch.hl, MARK.encode())
-    for i in np.flatnonzero(lengths >= 0):
-        yield batch.buf[starts[i] : starts[i] + lengths[i]].tobytes().decode(errors="replace")
+    for i in np.flatnonzero(lengths >= 0).tolist():
+        mark = batch.buf[starts[i] : starts[i] + lengths[i]].tobytes().decode(errors="replace")
+        yield mark, (batch.key(i), _digest(batch.value(i)))
 
 
 def _some(letters: Iterator[Letter], sending: set[str]) -> list[Letter]:

@@ -6,6 +6,7 @@ The record for partition p lies in partition p.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 from typing import Final
 
@@ -13,8 +14,10 @@ from aiokafka import AIOKafkaProducer
 
 from agents.column_reader import column_reader
 from agents.settings import Settings
-from schemas.catalog import LocalIds
-from schemas.wire import decode, encode
+from schemas.catalog import LocalIds, schema_of
+from schemas.wire import WireError, decode, encode
+
+_log = logging.getLogger(__name__)
 
 TOPIC: Final = "breaker.resumes"
 _IDS: Final = LocalIds()
@@ -35,7 +38,11 @@ async def resumes(settings: Settings, partitions: Collection[int]) -> dict[tuple
         spans = await reader.spans([(TOPIC, partition) for partition in partitions])
         async for batch in reader.read({place: first for place, (first, _) in spans.items()}):
             for i in range(batch.n):
-                says = decode(batch.value(i), _IDS)[1]
+                try:
+                    says = decode(batch.value(i), _IDS, schema_of(TOPIC))[1]
+                except WireError as error:
+                    _log.warning("%s[%d]: no resume at offset %d: %s", TOPIC, batch.partition, batch.off[i], error)
+                    continue
                 place = says["source"], says["partition"]
                 found[place] = max(says["until"], found.get(place, 0))
     return found

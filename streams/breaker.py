@@ -61,12 +61,16 @@ class Breaker:
         """The last records: whether each was refused for a reason that counts, oldest first."""
         self._any = False
 
-    def resume(self, until: int) -> None:
-        """Take note that somebody wants the records before the offset `until` decided, whatever they are."""
-        if until > self._until:
-            self._until = until
-            self._last[:] = False
-            self._any = False
+    def resume(self, until: int) -> bool:
+        """Take note that somebody wants the records before the offset `until` decided, whatever they are; whether that
+        is news.
+        """
+        if until <= self._until:
+            return False
+        self._until = until
+        self._last[:] = False
+        self._any = False
+        return True
 
     def cut(self, pieces: Iterable[Resolved]) -> Iterator[Resolved]:
         """The pieces, one of them in two where records begin to count again."""

@@ -198,10 +198,11 @@ class Lane:
             return Effects({}, step.counts, self.positions, tripped)
         return self._close(step, tick, tripped)
 
-    def resume(self, topic: str, until: int) -> None:
-        """Let no breaker stop the records of source `topic` before offset `until`; before the next step."""
-        if topic in self._breakers:
-            self._breakers[topic].resume(until)
+    def resume(self, topic: str, until: int) -> bool:
+        """Let no breaker stop the records of source `topic` before offset `until`; before the next step. Whether that
+        is news.
+        """
+        return topic in self._breakers and self._breakers[topic].resume(until)
 
     def _expect(self, batches: Sequence[ColumnBatch]) -> None:
         wanted = self.positions

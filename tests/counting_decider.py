@@ -43,8 +43,9 @@ class CountingDecider:
     def recollection(self) -> None:
         """It remembers nothing but its rows."""
 
-    def resume(self, topic: str, until: int) -> None:
+    def resume(self, topic: str, until: int) -> bool:  # noqa: ARG002
         """It has no breaker."""
+        return False
 
     def step(self, batches: Sequence[ColumnBatch], *, tick: int | None = None) -> Effects:
         """One output per record: the key, and how often it was seen."""

@@ -175,3 +175,14 @@ def test_a_letter_bears_the_latest_time_known_when_it_was_refused() -> None:
     records = [*good(1), BAD._replace(timestamp=NOW - 50), event(event_id="z", timestamp=NOW + 70), BAD]
     letters = records_of(lane().step(batches(records, Counter())), "dead.letters")
     assert [time for _, time, _ in letters] == [NOW, NOW + 70]
+
+
+def test_what_a_restart_counts_again_is_released_by_the_word_that_was_given() -> None:
+    """Records that were let through on somebody's word are counted by a breaker that does not know of it yet."""
+    anew, bad = Breaker(), np.full(2 * LAST, Reason.UNKNOWN_SCHEMA, np.int64)
+    anew.recall(at(0, 2 * LAST), bad)
+    good = at(2 * LAST, 1), np.zeros(1, np.int64)
+    assert anew.trips(*good) is not None
+    assert anew.resume(2 * LAST)
+    assert not anew.resume(2 * LAST)
+    assert anew.trips(*good) is None

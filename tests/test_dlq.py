@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer
+from confluent_kafka import IsolationLevel, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
 from faust.types import TP
 
 from agents.checking import check
@@ -19,9 +21,11 @@ from agents.cli.main import run
 from agents.deciding import Deciders
 from agents.letters import MARK, Letters, Wanted
 from agents.redriving import Fate, Redrive, RedriveFailed
+from agents.resumes import TOPIC, resume, resumes
 from agents.settings import Settings
 from connectors.topic_reader import Record as Read
 from connectors.topic_reader import TopicReader
+from schemas.examples import examples
 from schemas.murmur import partition_of
 from streams.breaker import LAST, TRIPPED_BY
 
@@ -80,6 +84,14 @@ async def decided_all(worker: Running) -> None:
             spans = reader.spans(range(PARTITIONS))
         ends |= {TP(settings.topic(name), partition): end for partition, (_, end) in spans.items()}
     await until(lambda: all(worker.app.durable().get(tp, 0) >= end for tp, end in ends.items()))
+    await until(lambda: ends_of(settings, IsolationLevel.READ_COMMITTED) == ends_of(settings))
+
+
+def ends_of(settings: Settings, seen: IsolationLevel = IsolationLevel.READ_UNCOMMITTED) -> list[int]:
+    """Ends of the dead letters' partitions; committed ones follow once the broker has written its markers."""
+    admin = AdminClient({**settings.confluent()})
+    places = {TopicPartition(settings.topic("dead.letters"), p): OffsetSpec.latest() for p in range(PARTITIONS)}
+    return [answer.result(10).offset for answer in admin.list_offsets(places, isolation_level=seen).values()]
 
 
 @contextlib.asynccontextmanager
@@ -196,6 +208,17 @@ async def test_a_redrive_that_died_half_way_sends_what_is_missing_and_nothing_tw
         )
 
 
+async def test_a_mark_on_somebody_elses_record_keeps_no_letter_back(settings: Settings) -> None:
+    async with deciding(settings) as worker:
+        await publish(settings, [(named(THERE[0], timestamp=NOW), 0)])
+        await decided_all(worker)
+        (letter,) = letters(settings)
+        await publish(settings, [(named(THERE[1], timestamp=NOW + 1), 1)], ((MARK, letter.place.encode()),))
+        await decided_all(worker)
+        assert await redriven(settings) == {"SEND": 1}
+        assert await redriven(settings) == {"SENT_BEFORE": 1}
+
+
 async def test_of_two_redrives_at_the_same_time_nothing_is_sent_twice(settings: Settings) -> None:
     async with deciding(settings) as worker:
         await publish(settings, [(named(THERE[i % 5], i), 0) for i in range(50)])
@@ -234,7 +257,7 @@ async def test_a_bad_deploy_pauses_its_partition_until_somebody_says_how_far(
             await publish(settings, part)
         await until(lambda: 0 in worker.app.status()["paused"])
         await until(lambda: worker.app.lanes[1].decider.positions.get(KAIZEN) == 300)
-        assert "dlq resume --source kaizen.events --partition 0" in caplog.text
+        await until(lambda: "dlq resume --source kaizen.events --partition 0" in caplog.text)
         assert not worker.app.status()["ready"]
         assert len(letters(settings)) <= TRIPPED_BY
         held = worker.app.lanes[0].decider.positions
@@ -262,7 +285,21 @@ async def test_a_word_said_while_nobody_listened_is_heard_after_a_restart(settin
     await second.ready()
     await until(lambda: counts(second) == {KAIZEN: 2 * LAST})
     await second.stop()
-    assert len(letters(settings)) == 2 * LAST
+    await until(lambda: len(letters(settings)) == 2 * LAST)
+    await publish(settings, [(named(HERE[0]), 0)])
+    async with deciding(settings) as third:
+        await until(lambda: counts(third) == {KAIZEN: 2 * LAST + 1})
+        await until(lambda: third.app.status()["ready"])
+
+
+async def test_what_is_no_word_is_passed_over(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+    topic, level = settings.topic(TOPIC), examples("trust.levels")[0].framed
+    async with AIOKafkaProducer(bootstrap_servers=settings.bootstrap_servers) as producer:
+        for value in (None, b"", b"garbage", level):
+            await producer.send_and_wait(topic, value, b"acme/bot", partition=1)
+    await resume(settings, KAIZEN, 1, 7)
+    assert await resumes(settings, [0, 1]) == {(KAIZEN, 1): 7}
+    assert caplog.text.count("breaker.resumes[1]: no resume at offset") == 4
 
 
 async def test_one_bad_tenant_stops_nobody(settings: Settings) -> None:

@@ -145,11 +145,13 @@ def resume(
     (name,) = known_sources([source])
     last = _end(found, name, partition)
     end = last if until is None else until
+    if end > last:
+        raise typer.BadParameter(f"partition {partition} of {name} ends at offset {last}", param_hint="--until")
     asyncio.run(resumes.resume(found, name, partition, end))
     if as_json:
         say_json({"source": name, "partition": partition, "until": end})
     else:
-        say(f"partition {partition} of {name} is decided up to offset {end}, whatever is in it")
+        say(f"the records of partition {partition} of {name} before offset {end} are decided, whatever is in them")
 
 
 def _end(found: Settings, source: str, partition: int) -> int:

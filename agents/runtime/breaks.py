@@ -27,12 +27,16 @@ class Breaks:
     def __init__(self, settings: Settings, counting: Counting) -> None:
         self._settings, self._counting = settings, counting
         self._held: dict[int, LaneTask] = {}
+        self._announced: set[int] = set()
+        """Held partitions of which the log tells: not those that an earlier word releases at once."""
         self._task: asyncio.Task[None] | None = None
         self.why: dict[int, str] = {}
 
     def hold(self, lane: LaneTask) -> None:
         """A breaker has stopped `lane`; it is released as soon as somebody has said, or says, how far."""
         self._held[lane.partition] = lane
+        assert lane.tripped is not None  # noqa: S101  it is held for that
+        self.why[lane.partition] = _told(lane.partition, lane.tripped)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._watch(), name="breaks")
 
@@ -42,6 +46,7 @@ class Breaks:
             self._counting.paused(partition, "breaker", False)
         self._held.clear()
         self.why.clear()
+        self._announced.clear()
         if self._task is not None:
             self._task.cancel()
             self._task = None
@@ -63,12 +68,13 @@ class Breaks:
             if number == partition:
                 lane.resume(source, until)
         if lane.tripped is None:
-            del self._held[partition]
-            if self.why.pop(partition, None) is not None:
+            del self._held[partition], self.why[partition]
+            if partition in self._announced:
+                self._announced.remove(partition)
                 log.warning("partition %d goes on", partition)
             self._counting.paused(partition, "breaker", False)
-        elif partition not in self.why:
-            self.why[partition] = _told(partition, lane.tripped)
+        elif partition not in self._announced:
+            self._announced.add(partition)
             log.error("%s", self.why[partition])
             self._counting.paused(partition, "breaker", True)
 

@@ -34,8 +34,8 @@ class Decider(Protocol):
         """
         ...
 
-    def resume(self, topic: str, until: int) -> None:
-        """Let no breaker stop the records of source `topic` before offset `until`."""
+    def resume(self, topic: str, until: int) -> bool:
+        """Let no breaker stop the records of source `topic` before offset `until`; whether that is news."""
         ...
 
     def step(self, batches: Sequence[ColumnBatch], *, tick: int | None = None) -> Effects:

@@ -134,8 +134,8 @@ class LaneTask:
 
     def resume(self, topic: str, until: int) -> None:
         """Decide the records of source `topic` before offset `until`, whatever they are; only while it is held."""
-        self.decider.resume(topic, until)
-        if self.tripped is not None and self.tripped.source == topic and self.tripped.offset < until:
+        news = self.decider.resume(topic, until)
+        if self.tripped is not None and self.tripped.source == topic and news:
             self.tripped = None
             self._free.set()
 
