@@ -17,6 +17,10 @@ from schemas.topics import SOURCE_TOPICS
 SESSION_SECONDS = 10.0
 """After this long without a heartbeat the partitions of a worker go to others."""
 
+PATIENCE_SECONDS = 86_400.0
+"""How long recovery waits for a broker that is away. When this time is over, Faust ends the recovery without a word and
+stays in the group: so it waits as long as anybody would. Single requests end sooner."""
+
 
 def build(settings: Settings, partitions: int, new: DeciderFactory) -> ColumnApp:
     """The app of one worker, not started; call it in the event loop that will run it."""
@@ -51,6 +55,7 @@ def _faust(settings: Settings) -> dict[str, Any]:
         "stream_buffer_maxsize": 4,  # counts events, and an event is a whole fetch
         "broker_max_poll_records": 64,
         "broker_commit_interval": 1.0,
+        "broker_request_timeout": PATIENCE_SECONDS,
         "broker_session_timeout": SESSION_SECONDS,
         "broker_heartbeat_interval": SESSION_SECONDS / 4,
         "consumer_max_fetch_size": settings.fetch_bytes,

@@ -89,7 +89,7 @@ async def column_reader(settings: Settings) -> AsyncIterator[ColumnReader]:
         ColumnFetcher.adopt(consumer._fetcher, lambda topic: bare_name(settings.prefix, topic), Limits(), _broken)
         yield ColumnReader(settings, consumer)
     finally:
-        await consumer.stop()
+        await finished(consumer.stop())
 
 
 def _broken(_topic: str, _partition: int, error: FormatError) -> None:

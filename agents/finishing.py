@@ -10,10 +10,13 @@ T = TypeVar("T")
 
 
 async def finished(work: Awaitable[T]) -> T:
-    """The result of `work`. Who is cancelled meanwhile waits for its end, and is cancelled then."""
-    running = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(running)
-    except asyncio.CancelledError:
-        await asyncio.wait([running])
-        raise
+    """The result of `work`. Who is cancelled meanwhile, once or often, waits for its end and is cancelled then."""
+    running, cancelled = asyncio.ensure_future(work), False
+    while not running.done():
+        try:
+            await asyncio.wait([running])
+        except asyncio.CancelledError:
+            cancelled = True
+    if cancelled:
+        raise asyncio.CancelledError
+    return running.result()

@@ -17,6 +17,7 @@ from confluent_kafka.admin import AdminClient
 from agents.app import build
 from agents.readiness import PortTaken
 from agents.runtime.app import ColumnApp
+from agents.runtime.consumer import REQUEST_MS
 from agents.runtime.lane import StageFailed
 from agents.runtime.positions import PositionLost
 from agents.settings import Settings
@@ -237,6 +238,14 @@ async def test_what_a_worker_says_of_itself(settings: Settings) -> None:
         assert "cognistream_ready 1.0" in metrics
         assert 'cognistream_lag{partition="0",topic="kaizen.events"} 0.0' in metrics
     await worker.stop()
+
+
+async def test_recovery_waits_for_a_broker_longer_than_any_request(settings: Settings) -> None:
+    """Faust ends a recovery that takes longer than requests may, and the worker would idle in its group."""
+    async with running(settings) as worker:
+        client = worker.app.columns._thread._ensure_consumer()._client
+        assert client._request_timeout_ms == REQUEST_MS
+        assert worker.app.conf.broker_request_timeout > 10 * REQUEST_MS / 1000
 
 
 async def test_a_port_that_is_taken_is_named(settings: Settings) -> None:

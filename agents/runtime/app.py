@@ -99,7 +99,7 @@ class ColumnApp(faust.App):
 
     def open_lanes(self, starts: Mapping[TP, int]) -> None:
         """Begin to decide the owned partitions; sources are read from `starts`."""
-        for partition in self.table.active:
+        for partition in self.table.active - self.broken.keys():
             wanted = {self._bare[tp.topic]: offset for tp, offset in starts.items() if tp.partition == partition}
             lane = self.lanes.get(partition)
             if lane is None:

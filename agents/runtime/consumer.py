@@ -13,6 +13,7 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import faust
@@ -31,6 +32,8 @@ log = logging.getLogger(__name__)
 
 FETCH_WAIT_MS = 100
 """How long a broker holds a fetch that finds nothing. A partition that is resumed meanwhile waits as long."""
+REQUEST_MS = 40_000
+"""After this time a request counts as lost, and is made again."""
 FETCH_BYTES = 32 << 20
 """Bytes of a whole fetch response."""
 
@@ -87,6 +90,7 @@ class ColumnThread(driver.AIOKafkaConsumerThread):
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS
         consumer._fetch_max_bytes = FETCH_BYTES
         consumer._isolation_level = "read_committed"
+        consumer._client._request_timeout_ms = REQUEST_MS  # that of the settings is for whole recoveries
         return consumer
 
     async def on_start(self) -> None:
@@ -228,12 +232,9 @@ class ColumnConsumer(driver.Consumer):
         """Read again from `expected`; the worker stops when the topic does not reach back so far."""
         log.warning("%s: records came from offset %d, expected %d: reading again", tp, came, expected)
         self._expected[tp] = expected
-        try:
+        with self._unless_shared_anew():
             await self.app.positions.check_reachable({tp: expected})
             await self.seek_wait({tp: expected})
-        except Exception as error:
-            self.app.fail(error)
-            raise
 
     def ack(self, message: Any) -> bool:
         """Nothing for batches: streams also ack what they skip; the lanes say what is done."""
@@ -249,16 +250,28 @@ class ColumnConsumer(driver.Consumer):
         await super().perform_seek()
         if not self.app.table.settled:
             return
-        sources = {tp for tp in self.assignment() if tp.topic in self.app.sources}
-        try:
+        sources, shares = {tp for tp in self.assignment() if tp.topic in self.app.sources}, self.app.table.shares
+        with self._unless_shared_anew():
             starts = await self.app.positions.starting_points(sources, self._committed_offset)
             if starts:
                 await self.seek_wait(starts)
-            self.app.open_lanes(starts)
+            if shares == self.app.table.shares:
+                self.app.open_lanes(starts)
+                self._expected = dict(starts)
+
+    @contextmanager
+    def _unless_shared_anew(self) -> Iterator[None]:
+        """An error ends the worker; not when a rebalance took the partitions away meanwhile: then it comes of that, and
+        who owns them seeks again.
+        """
+        shares = self.app.table.shares
+        try:
+            yield
         except Exception as error:
-            self.app.fail(error)
-            raise
-        self._expected = dict(starts)
+            if shares == self.app.table.shares:
+                self.app.fail(error)
+                raise
+            log.info("the partitions were shared anew while they were sought: %s", error)
 
     def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
         return iter([tp for tp in self.app.durable() if topics is None or tp in topics or tp.topic in topics])

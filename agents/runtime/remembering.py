@@ -22,6 +22,7 @@ from agents.finishing import finished
 from schemas.catalog import RegistryUnreachable
 from schemas.columns import ColumnBatch
 from schemas.errors import CognistreamError
+from schemas.recordbatch import BadCrc
 from schemas.topics import SOURCE_TOPICS
 from streams.intake import part_until
 from streams.journal import JOURNAL
@@ -34,11 +35,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_SOURCES = frozenset(topic.name for topic in SOURCE_TOPICS)
 AT_ONCE = 4
 """Partitions that are read at the same time."""
 FIRST_LOOK = 1024
 """Offsets of the journal that are read at first; twice as many each time that more are needed, up to `LAST_LOOK`."""
 LAST_LOOK = 1 << 16
+FARTHEST_LOOK = 1 << 18
+"""Offsets of the journal that are read back at most: a quarter of a minute of recovery. The window of a source so rare
+that older entries tell of its records is a shorter one, and the next entry says so."""
 RETRY_SECONDS = 1.0
 RETRIES = 30
 """How often a partition is tried whose state moves although it is ours: the group tells us within a session."""
@@ -103,6 +108,11 @@ class Remembering:
                         raise
                     log.warning("partition %d: its windows of repeats wait: %s", partition, error)
                     await asyncio.sleep(RETRY_SECONDS)
+                except BadCrc as error:
+                    if error.topic not in _SOURCES:
+                        raise
+                    self._app.partition_broken(self._app.settings.topic(error.topic), partition, error)
+                    return
                 else:
                     self._app.table.states[partition].remembers = True
                     return
@@ -131,9 +141,9 @@ class Remembering:
         self, reader: ColumnReader, partition: int, recollection: Recollection, earliest: dict[str, int], end: int
     ) -> None:
         """Read the journal backwards, until it names all that is needed or reaches no further."""
-        begin, size = end, FIRST_LOOK
-        while begin > earliest[JOURNAL] and recollection.wants_more(earliest):
-            until, begin = begin, max(earliest[JOURNAL], begin - size)
+        begin, size, first = end, FIRST_LOOK, max(earliest[JOURNAL], end - FARTHEST_LOOK)
+        while begin > first and recollection.wants_more(earliest):
+            until, begin = begin, max(first, begin - size)
             batches = [batch async for batch in _between(reader, (JOURNAL, partition), begin, until)]
             await self._in_thread(partial(recollection.hear, batches))
             size = min(2 * size, LAST_LOOK)

@@ -56,8 +56,9 @@ class ColumnTable(Collection):
         )  # fmt: skip
         self.states: dict[int, State] = {}
         self.active: set[int] = set()
-        self._shares = 0
+        self.shares = 0
         """How often the partitions were shared anew."""
+        self._mine: set[int] = set()
         self.remembering = Remembering(app)
         self.settled = False
         """Whether `active` is what this worker owns now, all of it recovered."""
@@ -103,6 +104,8 @@ class ColumnTable(Collection):
             raise
 
     async def _apply(self, batch: ColumnBatch, tp: Any) -> None:
+        if tp.partition not in self._mine:  # Faust lets through what it had fetched of a partition that left
+            return
         state = self.states.get(tp.partition)
         if state is None:
             state = self.states[tp.partition] = State(self.app.new_decider(tp.partition))
@@ -135,7 +138,7 @@ class ColumnTable(Collection):
     def unsettle(self) -> None:
         """Nothing is owned until the next recovery ends."""
         self.active, self.settled = set(), False
-        self._shares += 1
+        self.shares += 1
         self.remembering.stop()
 
     def remaining(self) -> dict[int, int]:
@@ -148,8 +151,8 @@ class ColumnTable(Collection):
     async def on_rebalance(self, assigned: Any, *_: Any, **__: Any) -> None:
         """Forget partitions that left; fence the owners of those that came, before their changelog is read."""
         topic = self.changelog_topic_name
-        mine = {tp.partition for tp in assigned if tp.topic == topic}
-        for partition in set(self.states) - mine:
+        self._mine = {tp.partition for tp in assigned if tp.topic == topic}
+        for partition in set(self.states) - self._mine:
             del self.states[partition]
         self.unsettle()
         await self.app.producers.own({tp.partition for tp in self.app.assignor.assigned_actives() if tp.topic == topic})
@@ -163,14 +166,14 @@ class ColumnTable(Collection):
             raise
 
     async def _complete(self, active_tps: set[Any], standby_tps: set[Any]) -> None:
-        share = self._shares
+        shares = self.shares
         await self.app.columns.stop_fetching(active_tps - standby_tps)
-        if share != self._shares:
+        if shares != self.shares:
             return
         self.active = {tp.partition for tp in active_tps}
         for partition in self.active:
             if partition not in self.states:
                 self.states[partition] = State(self.app.new_decider(partition))
-        if await self.remembering.fill(self.active):
+        if await self.remembering.fill(self.active) and shares == self.shares:
             self.settled = True
             await self.call_recover_callbacks()
