@@ -2,7 +2,7 @@
 
 It ends in one of three ways. SIGTERM or SIGINT: the steps under way are finished and committed, the group is left, exit
 status 0, within five seconds. The same signal again: at once; nothing is lost, as nothing is true before its
-transaction. A failure (a stage raised, another worker took over, positions were lost): a message that says what to do,
+transaction. A failure (a stage raised, it was fenced too often, positions were lost): a message that says what to do,
 exit status 1.
 """
 

@@ -8,7 +8,7 @@ that a topic would refuse. `check` names all of it at once, each with what to do
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
@@ -28,7 +28,6 @@ _LATE: Final = {
     KafkaError.UNKNOWN_LEADER_EPOCH,
     KafkaError.FENCED_LEADER_EPOCH,
     KafkaError.UNKNOWN_TOPIC_OR_PART,
-    KafkaError.UNKNOWN_LEADER_EPOCH,
 }
 """What a broker says of a partition that it was told of a moment ago."""
 _DEAF: Final = {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._RESOLVE}
@@ -116,13 +115,10 @@ class TopicAdmin:
 
     def check(self) -> int:
         """The number of partitions when all topics of the table are fit to run on; else raises TopicsUnfit."""
-        there = self._counts()
+        leaders = self._leaders()
+        there = _led(leaders)
         settings = self._settings([row for row in TOPICS if row.name in there])
-        problems = [
-            f"{self._full(row)} does not exist: make it with `cognistream topics create`"
-            for row in TOPICS
-            if row.name not in there
-        ]
+        problems = [self._absent(row, leaders.get(row.name)) for row in TOPICS if row.name not in there]
         problems += self._uneven(there)
         for row in TOPICS:
             problems += self._misset(row, settings.get(row.name))
@@ -142,15 +138,21 @@ class TopicAdmin:
     def _full(self, row: Topic) -> str:
         return full_name(self.prefix, row.name)
 
+    def _absent(self, row: Topic, leaders: Sequence[int] | None) -> str:
+        if not leaders:
+            return f"{self._full(row)} does not exist: make it with `cognistream topics create`"
+        left = [partition for partition, leader in enumerate(leaders) if leader < 0]
+        return f"{self._full(row)} has no leader for its partitions {left}: start the brokers that hold them"
+
     def _counts(self) -> dict[str, int]:
         """Partitions of the topics of the table that exist and have leaders, by their name without prefix."""
+        return _led(self._leaders())
+
+    def _leaders(self) -> dict[str, list[int]]:
+        """The leader of each partition, -1 for none, of the topics of the table that exist."""
         found = self._ask(lambda: self._client.list_topics(timeout=_TIMEOUT)).topics
-        counts = {}
-        for row in TOPICS:
-            metadata = found.get(self._full(row))
-            if metadata and metadata.partitions and all(part.leader >= 0 for part in metadata.partitions.values()):
-                counts[row.name] = len(metadata.partitions)
-        return counts
+        known = {row.name: found[self._full(row)] for row in TOPICS if self._full(row) in found}
+        return {name: [part.leader for _, part in sorted(one.partitions.items())] for name, one in known.items()}
 
     def _await(self, rows: list[Topic]) -> None:
         """Until every partition of `rows` can be read: a broker makes them a moment after it has promised to."""
@@ -235,6 +237,11 @@ class TopicAdmin:
                 f"no Kafka answers at {self._bootstrap}: {told.str()}. Start the local one with "
                 "`cognistream kafka start`, or name yours in BOOTSTRAP_SERVERS."
             ) from error
+
+
+def _led(leaders: Mapping[str, Sequence[int]]) -> dict[str, int]:
+    """Number of partitions of the topics whose partitions all have a leader."""
+    return {name: len(all_) for name, all_ in leaders.items() if all_ and min(all_) >= 0}
 
 
 def _rows(names: Iterable[str] | None) -> list[Topic]:

@@ -26,6 +26,7 @@ DELIVERED_WITHIN: Final = 120.0
 """Seconds until an event that the broker does not take counts as failed."""
 _SERVE_EVERY: Final = 256
 _TENANT: Final = re.compile(r"[a-z0-9-]{1,64}")
+_UNFIT: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 _log = logging.getLogger(__name__)
 
@@ -41,6 +42,8 @@ def agent_key(tenant_id: str, agent_id: str) -> bytes:
     agent = agent_id.encode(errors="surrogatepass")
     if not 1 <= len(agent) <= 128:
         raise PublishError(f"agent id {agent_id!r} has {len(agent)} bytes; it may have 1 to 128")
+    if _UNFIT.search(agent_id):
+        raise PublishError(f"agent id {agent_id!r} has control characters, or halves of one that UTF-8 does not know")
     return b"%b/%b" % (tenant_id.encode(), agent)
 
 

@@ -53,7 +53,8 @@ class Registry:
     def __init__(self, url: str, *, ca: str | None = None, timeout_s: float = TIMEOUT_S) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise CognistreamError(f"SCHEMA_REGISTRY_URL: {url!r} is no http or https address; give one")
+            shown = url.rpartition("@")[2]
+            raise CognistreamError(f"SCHEMA_REGISTRY_URL: {shown!r} is no http or https address; give one")
         host = parts.netloc.rpartition("@")[2]
         self.url = urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", ""))
         self._headers = {"Accept": f"{_TYPE}, application/json", "Content-Type": _TYPE}

@@ -5,9 +5,11 @@ Outside any group: it asks for partitions and offsets itself and leaves no trace
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Final, Self
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -15,6 +17,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from connectors.admin import BrokerUnreachable, TopicsUnfit
 
 _TIMEOUT: Final = 10.0
+_PATIENCE: Final = 30.0
 _AT_ONCE: Final = 10_000
 
 
@@ -66,20 +69,25 @@ class TopicReader:
             raise self._unreachable(error.args[0].str()) from error
         return {p: span for p, span in found.items() if span is not None}
 
-    def read(self, starts: Mapping[int, int]) -> Iterator[Record | None]:
+    def read(self, starts: Mapping[int, int], patience: float = inf) -> Iterator[Record | None]:
         """Records of the partitions in `starts` from the offsets there, for ever.
 
         None comes whenever the ends of all partitions have been reached, and again after every quiet half second.
+        BrokerUnreachable when the brokers refuse, or nothing comes for `patience` seconds before an end is reached.
         """
         self._consumer.assign([TopicPartition(self.topic, p, offset) for p, offset in starts.items()])
-        behind = set(starts)
+        behind, heard = set(starts), time.monotonic()
         while True:
             first = self._consumer.poll(0.5)
+            if behind and time.monotonic() - heard > patience:
+                raise self._unreachable(f"nothing came for {patience:.0f} s")
             for message in [] if first is None else [first, *self._consumer.consume(_AT_ONCE, timeout=0)]:
                 error = message.error()
                 if error is None:
+                    heard = time.monotonic()
                     yield _record(message)
                 elif error.code() == KafkaError._PARTITION_EOF:
+                    heard = time.monotonic()
                     behind.discard(message.partition() or 0)
                 elif not error.retriable() and error.code() not in (
                     KafkaError._TRANSPORT,
@@ -91,7 +99,7 @@ class TopicReader:
 
     def read_to_end(self, starts: Mapping[int, int]) -> Iterator[Record]:
         """Records of the partitions in `starts` from the offsets there to the ends that are reached first."""
-        for record in self.read(starts):
+        for record in self.read(starts, _PATIENCE):
             if record is None:
                 return
             yield record

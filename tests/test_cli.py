@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from agents.cli.decoded import clock
 from agents.cli.main import app, run
 from agents.cli.options import complete_topic
 from connectors.state_folder import state_folder
@@ -175,3 +176,11 @@ def test_completion_is_offered_for_shells() -> None:
         [sys.executable, "-m", "agents.cli"], capture_output=True, text=True, check=False, env=environment
     )
     assert done.stdout.split() == ["kafka"]
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "shown"),
+    [(0, "1970-01-01 00:00:00.000"), (-1, "1969-12-31 23:59:59.999"), (1 << 60, f"{1 << 60} ms")],
+)
+def test_a_time_beyond_all_calendars_is_shown_as_its_number(timestamp: int, shown: str) -> None:
+    assert clock(timestamp) == shown

@@ -99,7 +99,17 @@ def test_an_event_beyond_all_limits_is_refused_at_once(kafka: str, topic: str) -
 
 
 @pytest.mark.parametrize(
-    ("tenant", "agent"), [("Acme", "a"), ("", "a"), ("a/b", "a"), ("acme", ""), ("acme", "é" * 65)]
+    ("tenant", "agent"),
+    [
+        ("Acme", "a"),
+        ("", "a"),
+        ("a/b", "a"),
+        ("acme", ""),
+        ("acme", "é" * 65),
+        ("acme", "a\nb"),
+        ("acme", "a\x85b"),
+        ("acme", "a\ud800b"),
+    ],
 )
 def test_a_key_that_a_worker_would_refuse_is_refused_here(tenant: str, agent: str) -> None:
     with pytest.raises(PublishError):

@@ -60,8 +60,11 @@ def line(shown: Mapping[str, Any]) -> str:
 
 
 def clock(timestamp: int) -> str:
-    """`timestamp` (ms) as date and time in UTC, to the millisecond."""
-    moment = datetime.datetime.fromtimestamp(timestamp / 1000, datetime.UTC)
+    """`timestamp` (ms) as date and time in UTC, to the millisecond; as it is where no calendar reaches."""
+    try:
+        moment = datetime.datetime.fromtimestamp(timestamp // 1000, datetime.UTC)
+    except (ValueError, OverflowError, OSError):
+        return f"{timestamp} ms"
     return moment.strftime("%Y-%m-%d %H:%M:%S.") + f"{timestamp % 1000:03d}"
 
 
