@@ -39,8 +39,6 @@ class Crew:
     counts: Counter[str]
     problems: list[str] = field(default_factory=list)
     workers: list[Worker] = field(default_factory=list)
-    may_end: str = ""
-    """Last words with which a worker may end by itself; it is replaced then. Empty: with none."""
     _hired: int = 0
 
     async def hire(self, program: Sequence[str] = WORKER) -> Worker:
@@ -119,13 +117,10 @@ class Crew:
         self.workers.clear()
 
     async def replace_ended(self) -> None:
-        """Hire another for each that ended by itself; it is a problem unless its last words are expected."""
+        """Hire another for each that ended by itself, which is a problem."""
         for worker in [one for one in self.workers if not one.child.running]:
             self.workers.remove(worker)
-            failure = worker.child.failure()
-            self.counts["workers that ended by themselves"] += 1
-            if not self.may_end or self.may_end not in str(failure):
-                self.problems.append(str(failure))
+            self.problems.append(str(worker.child.failure()))
             await self.hire()
 
     async def look_after(self) -> None:

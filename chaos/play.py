@@ -46,7 +46,6 @@ async def play(
         kafka, broker, folder / scenario.name, f"chaos-{scenario.name}-{seed}"[:32],
         random.Random(f"{scenario.name} {seed}"), seed, say,
     )  # fmt: skip
-    stage.crew.may_end = scenario.may_end
     with schema_server() if scenario.registry else nullcontext() as server:
         stage.registry = server.url if server else ""
         problems = await _problems(stage, scenario, times)

@@ -17,8 +17,6 @@ from .flatness import Flatness
 from .mounted import NOT_ALLOWED, fill
 from .stage import Load, Stage
 
-FENCED = "another worker took over"
-"""What a worker says that was away for too long."""
 MOUNTED = ("-m", "chaos.mounted")
 OUTAGE_SECONDS = TRANSACTION_MS / 1000 + 30
 
@@ -34,8 +32,6 @@ class Scenario:
     short: int = 0
     load: Load = field(default_factory=Load)
     workers: int = 2
-    may_end: str = ""
-    """Last words with which a worker may end by itself here."""
     registry: bool = False
     """Whether there is a schema registry."""
 
@@ -185,9 +181,9 @@ async def everything(stage: Stage, times: int) -> None:
 ABORTING = Load(rate=1000, aborts=0.5)
 
 SCENARIOS = (
-    Scenario("mixed", "one harm after the other", everything, 4, 1, Load(rate=600), may_end=FENCED),
+    Scenario("mixed", "one harm after the other", everything, 4, 1, Load(rate=600)),
     Scenario("kill", "SIGKILL of one of two workers", kill_workers, 50),
-    Scenario("zombie", "SIGSTOP past the session, then SIGCONT", freeze_workers, 5, may_end=FENCED),
+    Scenario("zombie", "SIGSTOP past the session, then SIGCONT", freeze_workers, 5),
     Scenario("broker", "broker stopped and started", restart_broker, 10),
     Scenario("outage", "broker away for a minute and a half", lose_broker, 1),
     Scenario("broker-kill", "broker SIGKILLed", kill_broker, 3),
