@@ -59,6 +59,7 @@ class ColumnTable(Collection):
         self.shares = 0
         """How often the partitions were shared anew."""
         self._mine: set[int] = set()
+        """Partitions that this worker was given, warm copies among them; none between two shares."""
         self.remembering = Remembering(app)
         self.settled = False
         """Whether `active` is what this worker owns now, all of it recovered."""
@@ -137,7 +138,7 @@ class ColumnTable(Collection):
 
     def unsettle(self) -> None:
         """Nothing is owned until the next recovery ends."""
-        self.active, self.settled = set(), False
+        self._mine, self.active, self.settled = set(), set(), False
         self.shares += 1
         self.remembering.stop()
 
@@ -151,10 +152,11 @@ class ColumnTable(Collection):
     async def on_rebalance(self, assigned: Any, *_: Any, **__: Any) -> None:
         """Forget partitions that left; fence the owners of those that came, before their changelog is read."""
         topic = self.changelog_topic_name
-        self._mine = {tp.partition for tp in assigned if tp.topic == topic}
-        for partition in set(self.states) - self._mine:
+        mine = {tp.partition for tp in assigned if tp.topic == topic}
+        for partition in set(self.states) - mine:
             del self.states[partition]
         self.unsettle()
+        self._mine = mine
         await self.app.producers.own({tp.partition for tp in self.app.assignor.assigned_actives() if tp.topic == topic})
 
     async def on_recovery_completed(self, active_tps: Any, standby_tps: Any) -> None:
@@ -166,11 +168,13 @@ class ColumnTable(Collection):
             raise
 
     async def _complete(self, active_tps: set[Any], standby_tps: set[Any]) -> None:
-        shares = self.shares
+        owned, shares = {tp.partition for tp in active_tps}, self.shares
+        if not owned <= self._mine:  # a recovery may end after its partitions were taken away
+            return
         await self.app.columns.stop_fetching(active_tps - standby_tps)
         if shares != self.shares:
             return
-        self.active = {tp.partition for tp in active_tps}
+        self.active = owned
         for partition in self.active:
             if partition not in self.states:
                 self.states[partition] = State(self.app.new_decider(partition))
