@@ -1,0 +1,189 @@
+"""Publishes events of agents: checked, framed, stamped and keyed as cognistream wants them, in batches, once.
+
+`publish` checks an event, writes it and hands it on; it returns a handle at once. What the handle promises is the whole
+promise: when it is done without an error, Kafka has the event on all replicas.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import struct
+import threading
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import Any, Final, Literal, Self
+
+from confluent_kafka import KafkaError, KafkaException
+
+from .catalog import id_of
+from .cloudevents import headers
+from .errors import ClientError, InvalidEvent, NotDelivered, PublisherClosed
+from .events import AgentAnchorEvent, AuraisEvent, Event, KaizenEvent
+from .forms import Form
+from .handles import Fates, Handle, Handles, Parcel
+from .identity import agent_key, now_ms
+from .line import Line
+
+Compression = Literal["none", "lz4", "zstd", "snappy", "gzip"]
+
+_FRAME: Final = struct.Struct(">bi")
+_FORMS: Final[dict[type[Event], Form]] = {kind: Form(kind) for kind in (KaizenEvent, AgentAnchorEvent, AuraisEvent)}
+
+_log = logging.getLogger(__name__)
+
+
+class Publisher:
+    """Publishes events; safe to use from several threads. A context that ends has delivered everything.
+
+    `kafka` is the cluster's address (`host:port,...`) or confluent-kafka's configuration of it. `prefix` stands before
+    topics of tests and demos, `source` is the URI reference that `ce_source` tells (by default `/` and the event's
+    source), `linger` the seconds that an event may wait for others to fill its batch, `within` the seconds after which
+    an event that Kafka did not take counts as failed.
+    """
+
+    def __init__(
+        self,
+        kafka: str | Mapping[str, Any],
+        *,
+        prefix: str = "",
+        source: str | None = None,
+        compression: Compression = "lz4",
+        linger: float = 0.005,
+        within: float = 10.0,
+    ) -> None:
+        cluster = {"bootstrap.servers": kafka} if isinstance(kafka, str) else dict(kafka)
+        self._source = source
+        self._to = {kind: _Address(kind, prefix, source) for kind in _FORMS}
+        self._fates = Fates()
+        self._lock = threading.Lock()
+        self._closed = False
+        self._failures: list[ClientError] = []
+        settings = {"compression.type": compression, "linger.ms": linger * 1000, "delivery.timeout.ms": within * 1000}
+        self._line = Line({**cluster, **settings}, self._fates, self._on_failure)
+
+    def publish(self, event: Event) -> Handle:
+        """Send `event`; its handle says when Kafka has it. Waits only while the queue is full.
+
+        Raises InvalidEvent, and PublisherClosed.
+        """
+        handle = self._handle(event, now_ms())
+        while not self._try(handle):
+            self._wait_for_room()
+        return handle
+
+    def publish_many(self, events: Iterable[Event]) -> Handles:
+        """Send `events` in their order; all are checked before the first is sent.
+
+        Raises InvalidEvent, whose `index` says which it is, and PublisherClosed.
+        """
+        handles = self._handles(events)
+        for handle in handles:
+            while not self._try(handle):
+                self._wait_for_room()
+        return handles
+
+    async def publish_async(self, event: Event) -> Handle:
+        """The same as `publish` for coroutines: a full queue keeps only this one waiting. Await the handle too."""
+        handle = self._handle(event, now_ms())
+        while not self._try(handle):
+            await asyncio.sleep(_PAUSE)
+        return handle
+
+    async def publish_many_async(self, events: Iterable[Event]) -> Handles:
+        """The same as `publish_many` for coroutines."""
+        handles = self._handles(events)
+        for handle in handles:
+            while not self._try(handle):
+                await asyncio.sleep(_PAUSE)
+        return handles
+
+    def flush(self, timeout: float | None = None) -> None:
+        """Wait until every event's fate is known; NotDelivered when some failed since the last flush."""
+        if not self._fates.wait(lambda: self._line.waiting == 0, timeout):
+            raise TimeoutError(f"{self._line.waiting} events are neither acknowledged nor failed after {timeout} s")
+        failures, self._failures = self._failures, []
+        if failures:
+            raise NotDelivered(f"{len(failures)} events were not delivered, the first because {failures[0]}")
+
+    def close(self) -> None:
+        """Flush, and let go of the cluster."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        try:
+            self.flush()
+        finally:
+            self._line.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.to_thread(self.close)
+
+    def _handle(self, event: Event, timestamp: int) -> Handle:
+        try:
+            address = self._to[type(event)]
+        except KeyError:
+            kinds = ", ".join(kind.__name__ for kind in _FORMS)
+            raise InvalidEvent("event", event, f"an event of this package: {kinds}") from None
+        value = address.form.encode(event, address.frame)
+        key = agent_key(event.tenant_id, event.agent_id)
+        parcel = Parcel(address.topic, key, value, timestamp, headers(event, key, address.source))
+        return Handle(self._fates, event.event_id, parcel)
+
+    def _handles(self, events: Iterable[Event]) -> Handles:
+        now = now_ms()
+        made: list[Handle] = []
+        for index, event in enumerate(events):
+            try:
+                made.append(self._handle(event, now))
+            except InvalidEvent as error:
+                raise InvalidEvent(error.field, error.found, error.expected, index) from None
+        return Handles(made)
+
+    def _try(self, handle: Handle) -> bool:
+        """Hand it over, unless the queue is full."""
+        with self._lock:
+            if self._closed:
+                raise PublisherClosed("the publisher is closed; make a new one, one for the life of the service")
+            try:
+                self._line.hand(handle)
+            except BufferError:
+                return False
+            except KafkaException as error:
+                self._on_failure(handle, error.args[0])
+        return True
+
+    def _wait_for_room(self) -> None:
+        waiting = self._line.waiting
+        self._fates.wait(lambda: self._line.waiting < waiting, _PAUSE)
+
+    def _on_failure(self, handle: Handle, error: KafkaError) -> None:
+        failure = NotDelivered(f"event {handle.event_id} for {handle.parcel.topic} was not delivered: {error.str()}")
+        self._failures.append(failure)
+        handle.settle(failure)
+
+
+_PAUSE: Final = 0.02
+"""Seconds after which somebody who waits for room looks again."""
+
+
+class _Address:
+    """Where events of one class go, and what stands before their values."""
+
+    def __init__(self, kind: type[Event], prefix: str, source: str | None) -> None:
+        self.form = _FORMS[kind]
+        self.topic = f"{prefix}.{kind.TOPIC}" if prefix else kind.TOPIC
+        self.frame = _FRAME.pack(0, id_of(kind.TOPIC))
+        self.source = source or f"/{kind.SOURCE}"
