@@ -57,9 +57,13 @@ class Fates:
 class Handle:
     """One event that was published. Awaitable; safe to use from any thread."""
 
-    __slots__ = ("_callbacks", "_done", "_fates", "error", "event_id", "offset", "parcel", "partition", "spooled")
+    __slots__ = (
+        "_callbacks", "_done", "_fates", "background", "error", "event_id", "number", "offset", "parcel", "partition",
+        "spooled",
+    )  # fmt: skip
+    resent = False
 
-    def __init__(self, fates: Fates, event_id: str, parcel: Parcel) -> None:
+    def __init__(self, fates: Fates, event_id: str, parcel: Parcel, background: bool = False) -> None:
         self.event_id = event_id
         self.error: ClientError | None = None
         """Why it failed, None while it did not."""
@@ -69,6 +73,9 @@ class Handle:
         self.spooled = False
         """Whether it lies in the spool, to be sent when Kafka is back."""
         self.parcel = parcel
+        self.background = background
+        self.number = 0
+        """Its place among all events of the publisher."""
         self._fates = fates
         self._done = False
         self._callbacks: list[Callable[[Handle], object]] | None = None

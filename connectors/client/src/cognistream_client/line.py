@@ -36,14 +36,21 @@ class Line:
         self._fatal = False
         self._handed = 0
         self._answered = 0
+        self._resent = 0
+        self._resent_answered = 0
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._hear, name="cognistream-client-line", daemon=True)
         self._thread.start()
 
     @property
     def waiting(self) -> int:
-        """Events handed over and not answered."""
+        """Events handed over and not answered, without those out of the spool."""
         return self._handed - self._answered
+
+    @property
+    def resending(self) -> int:
+        """Events out of the spool, handed over and not answered."""
+        return self._resent - self._resent_answered
 
     def hand(self, handle: Handle) -> None:
         """Hand over one event; by one thread at a time.
@@ -54,7 +61,10 @@ class Line:
         self._producer.produce(
             topic, value, key, timestamp=timestamp, headers=headers, on_delivery=partial(self._answer, handle)
         )
-        self._handed += 1
+        if handle.resent:
+            self._resent += 1
+        else:
+            self._handed += 1
 
     def hurry(self) -> None:
         """Give back what has not gone out yet, as failed."""
@@ -88,13 +98,16 @@ class Line:
         old.flush(5)
 
     def _answer(self, handle: Handle, error: KafkaError | None, message: Message) -> None:
-        self._answered += 1
         if error is not None:
             self._failed(handle, error)
-            return
-        handle.partition = message.partition()
-        handle.offset = message.offset()
-        handle.settle()
+        else:
+            handle.partition = message.partition()
+            handle.offset = message.offset()
+            handle.settle()
+        if handle.resent:  # counted last: who counts them finds their fates settled
+            self._resent_answered += 1
+        else:
+            self._answered += 1
 
     def _on_error(self, error: KafkaError) -> None:
         """What librdkafka says of the cluster: it goes on trying, unless the error is fatal."""
