@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cognistream_client import AgentAnchorEvent, AuraisEvent, Event, InvalidEvent, KaizenEvent
-from cognistream_client.cloudevents import headers
 from cognistream_client.forms import MAX_BYTES, Form
 from cognistream_client.identity import agent_key, new_id
 from schemas.catalog import LocalIds, schema_of
@@ -139,18 +138,3 @@ def test_ids_are_version_7_and_sort_by_their_making() -> None:
     made = [new_id() for _ in range(10_000)]
     assert made == sorted(set(made))
     assert all(len(name) == 36 and name[14] == "7" and name[19] in "89ab" for name in made)
-
-
-def test_headers_tell_what_the_event_is() -> None:
-    event = KaizenEvent(
-        event_id="e-1", tenant_id="acme", agent_id="é", event_type="execution_completed", occurred_at=1_767_225_600_007
-    )
-    assert dict(headers(event, b"acme/\xc3\xa9", "/services/planner")) == {
-        "ce_specversion": b"1.0",
-        "ce_id": b"e-1",
-        "ce_source": b"/services/planner",
-        "ce_type": b"cognistream.kaizen.execution.completed",
-        "ce_time": b"2026-01-01T00:00:00.007Z",
-        "ce_subject": b"acme/\xc3\xa9",
-        "content-type": b"application/avro",
-    }

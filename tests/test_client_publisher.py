@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
-from cognistream_client import AgentAnchorEvent, AuraisEvent, Event, KaizenEvent, Publisher
+from cognistream_client import (
+    AgentAnchorEvent,
+    AuraisEvent,
+    Event,
+    InvalidEvent,
+    KaizenEvent,
+    NotDelivered,
+    Publisher,
+    PublisherClosed,
+)
 from connectors.admin import TopicAdmin
 from connectors.topic_reader import Record, TopicReader
 from schemas.catalog import LocalIds
@@ -70,3 +81,63 @@ def test_an_agent_s_events_lie_in_its_partition_in_their_order(kafka: str, fleet
         found.setdefault(value["agent_id"], []).append(value["tokens_in"])
     assert all(numbers == sorted(numbers) for numbers in found.values())
     assert sum(map(len, found.values())) == 5_000
+
+
+def test_several_threads_share_a_publisher(kafka: str, fleet: str) -> None:
+    def work(name: str) -> None:
+        for number in range(500):
+            publisher.publish(
+                KaizenEvent(tenant_id="acme", agent_id=name, event_type="intent_declared", tokens_in=number)
+            )
+
+    with Publisher(kafka, prefix=fleet) as publisher, ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, ["a", "b", "c", "d"]))
+        publisher.flush()
+    found: dict[str, list[int]] = {}
+    for record in read(kafka, fleet, "kaizen.events"):
+        value = decode(record.value, IDS)[1]
+        found.setdefault(value["agent_id"], []).append(value["tokens_in"])
+    assert found == {name: list(range(500)) for name in "abcd"}
+
+
+async def test_coroutines_await_the_fate_of_their_events(kafka: str, fleet: str) -> None:
+    async with Publisher(kafka, prefix=fleet) as publisher:
+        handle = await publisher.publish_async(EVENTS[0])
+        assert (await handle).offset == 0
+        handles = await publisher.publish_many_async(EVENTS)
+        assert all(handle.done and handle.error is None for handle in await handles)
+
+
+def test_whoever_asks_to_be_called_is_called_once(kafka: str, fleet: str) -> None:
+    told: list[str] = []
+    with Publisher(kafka, prefix=fleet) as publisher:
+        handle = publisher.publish(EVENTS[0])
+        handle.add_done_callback(lambda done: told.append(done.event_id))
+        handle.wait(30)
+        handle.add_done_callback(lambda done: told.append(done.event_id))
+    assert told == [EVENTS[0].event_id] * 2
+
+
+def test_of_many_events_none_is_sent_when_one_is_wrong(kafka: str, fleet: str) -> None:
+    wrong = KaizenEvent(tenant_id="acme", agent_id="", event_type="intent_declared")
+    with Publisher(kafka, prefix=fleet) as publisher:
+        with pytest.raises(InvalidEvent, match=r"event 3, agent_id: '' is not text of 1 to 128 bytes"):
+            publisher.publish_many([*EVENTS, wrong])
+        publisher.flush()
+    assert not list(read(kafka, fleet, "kaizen.events"))
+
+
+def test_a_topic_that_does_not_exist_is_told_at_once(kafka: str, prefix: str, tmp_path: Path) -> None:
+    with Publisher(kafka, prefix=prefix, spool=tmp_path) as publisher:
+        with pytest.raises(NotDelivered, match=r"kaizen.events was not delivered: .*[Uu]nknown topic"):
+            publisher.publish(EVENTS[0]).wait(60)
+        with pytest.raises(NotDelivered, match="1 events were not delivered"):
+            publisher.flush()
+
+
+def test_a_closed_publisher_takes_nothing(kafka: str) -> None:
+    publisher = Publisher(kafka)
+    publisher.close()
+    publisher.close()
+    with pytest.raises(PublisherClosed):
+        publisher.publish(EVENTS[0])
