@@ -8,9 +8,9 @@ in tests.
 
 from __future__ import annotations
 
-import math
 import re
 import struct
+import sys
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, Final
@@ -22,6 +22,8 @@ SOME: Final = b"\x02"
 """Branches of a union of null and a type."""
 BOOLEANS: Final = {False: b"\x00", True: b"\x01"}
 TENANT: Final = re.compile(r"[a-z0-9-]{1,64}")
+MAX_TEXT: Final = 1 << 30
+"""For texts without a limit of their own: the event as a whole has one."""
 CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
 _YEAR_10000: Final = 253_402_300_800_000
 _DOUBLE: Final = struct.Struct("<d").pack
@@ -42,24 +44,26 @@ def number(value: int) -> bytes:
     return bytes(out)
 
 
-_LENGTHS: Final = tuple(number(length) for length in range(2048))
+_SMALL: Final = 2048
+_NUMBERS: Final = tuple(number(value) for value in range(_SMALL))
+_LARGEST: Final = sys.float_info.max
 
 
-def text(least: int, most: int | None) -> Write:
-    """Texts of `least` to `most` bytes of UTF-8 (None: no limit of their own)."""
+def text(least: int, most: int) -> Write:
+    """Texts of `least` to `most` bytes of UTF-8."""
 
     def write(value: str) -> bytes:
         data = value.encode()
         length = len(data)
-        if length < least or (most is not None and length > most):
+        if not least <= length <= most:
             raise Unfit
-        return (_LENGTHS[length] if length < 2048 else number(length)) + data
+        return (_NUMBERS[length] if length < _SMALL else number(length)) + data
 
     return write
 
 
 _name: Final = text(1, 128)
-_text: Final = text(0, None)
+_text: Final = text(0, MAX_TEXT)
 
 
 def tenant(value: str) -> bytes:
@@ -83,7 +87,7 @@ def integer(bits: int, *, negative: bool) -> Write:
     def write(value: int) -> bytes:
         if type(value) is not int or not least <= value <= most:
             raise Unfit
-        return number(value)
+        return _NUMBERS[value] if 0 <= value < _SMALL else number(value)
 
     return write
 
@@ -97,11 +101,10 @@ def moment(value: int) -> bytes:
 
 def double(*, negative: bool) -> Write:
     """Finite numbers."""
+    least = -_LARGEST if negative else 0
 
     def write(value: float) -> bytes:
-        if type(value) is not float and type(value) is not int:
-            raise Unfit
-        if not math.isfinite(value) or (value < 0 and not negative):
+        if not least <= value <= _LARGEST or value is True or value is False:
             raise Unfit
         return _DOUBLE(value)
 
@@ -132,4 +135,4 @@ def optional(write: Write) -> Write:
 
 def remembered(write: Write, most: int = 65_536) -> Write:
     """The same with a memory, for names that come again and again."""
-    return lru_cache(most)(write)
+    return lru_cache(most, typed=True)(write)

@@ -6,7 +6,8 @@ about the same events, so that neither refuses what the other takes.
 
 from __future__ import annotations
 
-import struct
+from collections.abc import Sequence
+from itertools import repeat
 from operator import attrgetter
 from typing import Any, Final
 
@@ -19,7 +20,7 @@ from .fields import NULL, Write
 MAX_BYTES: Final = 1_000_000
 """Largest event, as bytes on the wire: Kafka's own default for one message."""
 
-_FRAME: Final = struct.Struct(">bi")
+_UNFIT: Final = (ValueError, TypeError, KeyError, AttributeError, OverflowError)
 _NOT_NEGATIVE: Final = {"duration_ms", "tokens_in", "tokens_out", "cost_usd", "budget_usd"}
 _SHORT: Final = {"correlation_id", "action", "request_kind"}
 _OPEN: Final = "text of UTF-8"
@@ -27,7 +28,10 @@ _NAMED: Final[dict[str, tuple[Write, str]]] = {
     "event_id": (fields.text(1, 128), "text of 1 to 128 bytes"),
     "tenant_id": (fields.remembered(fields.tenant), "1 to 64 of a-z, 0-9 and '-'"),
     "agent_id": (fields.remembered(fields.agent), "text of 1 to 128 bytes without control characters"),
-    "occurred_at": (fields.moment, "a whole number of milliseconds since 1970, before the year 10000"),
+    "occurred_at": (
+        fields.remembered(fields.moment, 256),
+        "a whole number of milliseconds since 1970, before the year 10000",
+    ),
 }
 
 
@@ -43,6 +47,7 @@ class Form:
         rules = [_rule(row["name"], row["type"]) for row in rows]
         self._writes = tuple(write for write, _, _ in rules)
         self._nulls = tuple(null for _, null, _ in rules)
+        self._repeating = tuple(row["name"] != "event_id" and _is_text(row["type"]) for row in rows)
         self._expected = tuple(expected for _, _, expected in rules)
 
     def encode(self, event: Event, frame: bytes) -> bytes:
@@ -50,11 +55,33 @@ class Form:
         try:
             rows = zip(self._values(event), self._writes, self._nulls, strict=True)
             data = b"".join([frame, *[null if value is None else write(value) for value, write, null in rows]])
-        except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+        except _UNFIT as error:
             raise self._reason(event) from error
         if len(data) > MAX_BYTES:
             raise InvalidEvent("event", event, f"at most {MAX_BYTES:,} bytes; it has {len(data):,}")
         return data
+
+    def encode_many(self, events: Sequence[Event], frame: bytes, first: int = 0) -> list[bytes]:
+        """The same for many events, column by column: most columns say one thing over and over, or nothing.
+
+        Errors count events from `first` on.
+        """
+        try:
+            columns = zip(*map(self._values, events), strict=True)
+            rules = zip(columns, self._writes, self._nulls, self._repeating, strict=True)
+            written = [_column(*rule) for rule in rules]
+            values = list(map(b"".join, zip(repeat(frame), *written, strict=False)))
+        except _UNFIT:
+            values = []
+        if not values or max(map(len, values)) > MAX_BYTES:
+            return [self._encode_at(index, event, frame) for index, event in enumerate(events, first)]
+        return values
+
+    def _encode_at(self, index: int, event: Event, frame: bytes) -> bytes:
+        try:
+            return self.encode(event, frame)
+        except InvalidEvent as error:
+            raise InvalidEvent(error.field, error.found, error.expected, index) from error.__cause__
 
     def _reason(self, event: Event) -> InvalidEvent:
         """The first field that does not fit."""
@@ -63,11 +90,27 @@ class Form:
             try:
                 fits = value is not None or null is not None
                 fits and value is not None and write(value)
-            except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
+            except _UNFIT:
                 fits = False
             if not fits:
                 return InvalidEvent(name, value, expected)
         raise AssertionError(f"{event!r} fits field by field, and not as a whole")
+
+
+def _column(values: tuple[Any, ...], write: Write, null: Any, repeating: bool) -> list[Any]:
+    """What is written for the values of one field."""
+    if repeating:
+        known = {value: null if value is None else write(value) for value in set(values)}
+        return [known[value] for value in values]
+    if values.count(None) == len(values):
+        return [null] * len(values)
+    return [null if value is None else write(value) for value in values]
+
+
+def _is_text(kind: Any) -> bool:
+    """Whether a field holds texts or symbols, of which there are few different ones among many events."""
+    parts = kind if isinstance(kind, list) else [kind]
+    return any(part == "string" or (isinstance(part, dict) and part["type"] == "enum") for part in parts)
 
 
 def _rule(name: str, kind: Any) -> tuple[Write, Any, str]:
@@ -98,7 +141,7 @@ def _scalar(name: str, kind: str) -> tuple[Write, str]:
             return (
                 (fields.text(0, 1024), "text of at most 1,024 bytes")
                 if name in _SHORT
-                else (fields.text(0, None), _OPEN)
+                else (fields.text(0, fields.MAX_TEXT), _OPEN)
             )
         case "boolean":
             return fields.BOOLEANS.__getitem__, "True or False"

@@ -6,7 +6,7 @@ millisecond, so that logs and indexes keep neighbours together.
 
 from __future__ import annotations
 
-import os
+import random
 import threading
 import time
 from typing import Final
@@ -15,6 +15,7 @@ _COUNTER_BITS: Final = 42
 """Bits below the version: counted up from a random start within a millisecond (RFC 9562, section 6.2, method 2)."""
 _RANDOM_BITS: Final = 32
 
+_chance = random.SystemRandom()
 _lock = threading.Lock()
 _last_ms = 0
 _counter = 0
@@ -28,8 +29,8 @@ def now_ms() -> int:
 def new_id() -> str:
     """A UUID of version 7 that sorts behind all that this process made before."""
     global _last_ms, _counter
-    chance = int.from_bytes(os.urandom(9), "big")
     with _lock:
+        chance = _chance.getrandbits(72)
         ms = now_ms()
         if ms > _last_ms:
             _last_ms, _counter = ms, chance >> _RANDOM_BITS & (1 << _COUNTER_BITS - 1) - 1

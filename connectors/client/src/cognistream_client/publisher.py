@@ -12,6 +12,7 @@ import os
 import struct
 import threading
 from collections.abc import Iterable, Mapping
+from itertools import groupby
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, Self
@@ -163,25 +164,30 @@ class Publisher:
         await asyncio.to_thread(self.close)
 
     def _handle(self, event: Event, timestamp: int) -> Handle:
+        address = self._address(type(event), 0)
+        return self._wrap(address, event, address.form.encode(event, address.frame), timestamp)
+
+    def _handles(self, events: Iterable[Event]) -> Handles:
+        """Checked and written in runs of one class."""
+        all_events, now = list(events), now_ms()
+        made: list[Handle] = []
+        for kind, group in groupby(all_events, type):
+            address, run = self._address(kind, len(made)), list(group)
+            values = address.form.encode_many(run, address.frame, len(made))
+            made += [self._wrap(address, event, value, now) for event, value in zip(run, values, strict=True)]
+        return Handles(made)
+
+    def _address(self, kind: type[Event], index: int) -> _Address:
         try:
-            address = self._to[type(event)]
+            return self._to[kind]
         except KeyError:
-            kinds = ", ".join(kind.__name__ for kind in _FORMS)
-            raise InvalidEvent("event", event, f"an event of this package: {kinds}") from None
-        value = address.form.encode(event, address.frame)
+            kinds = ", ".join(known.__name__ for known in _FORMS)
+            raise InvalidEvent("event", kind, f"an event of this package: {kinds}", index) from None
+
+    def _wrap(self, address: _Address, event: Event, value: bytes, timestamp: int) -> Handle:
         key = agent_key(event.tenant_id, event.agent_id)
         parcel = Parcel(address.topic, key, value, timestamp, headers(event, key, address.source))
         return Handle(self._fates, event.event_id, parcel, is_background(event))
-
-    def _handles(self, events: Iterable[Event]) -> Handles:
-        now = now_ms()
-        made: list[Handle] = []
-        for index, event in enumerate(events):
-            try:
-                made.append(self._handle(event, now))
-            except InvalidEvent as error:
-                raise InvalidEvent(error.field, error.found, error.expected, index) from None
-        return Handles(made)
 
     def _try(self, handle: Handle) -> bool:
         """Hand it over, to Kafka or to the spool, unless what takes it is full."""
