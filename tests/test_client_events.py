@@ -89,6 +89,29 @@ def test_sender_and_worker_agree_on_what_is_an_event(event: Event) -> None:
             framed(event)
 
 
+@given(many=st.lists(events(), max_size=6))
+@settings(deadline=None, max_examples=100)
+def test_many_events_are_written_as_each_of_them(many: list[Event]) -> None:
+    for kind, form in FORMS.items():
+        same = [event for event in many if type(event) is kind]
+        first_wrong = next((index for index, event in enumerate(same) if not sound(event)), None)
+        if first_wrong is None:
+            assert form.encode_many(same, b"frame") == [form.encode(event, b"frame") for event in same]
+        else:
+            with pytest.raises(InvalidEvent) as refused:
+                form.encode_many(same, b"frame", 10)
+            assert refused.value.index == 10 + first_wrong
+
+
+def sound(event: Event) -> bool:
+    """Whether the client takes it by itself."""
+    try:
+        framed(event)
+    except InvalidEvent:
+        return False
+    return True
+
+
 WRONG: dict[str, tuple[Any, str]] = {
     "event_id": ("", "event_id: '' is not text of 1 to 128 bytes"),
     "tenant_id": ("Acme", "tenant_id: 'Acme' is not 1 to 64 of a-z, 0-9 and '-'"),

@@ -28,6 +28,11 @@ def schema_of(topic: str) -> Schema:
     return _schema(_row(topic)["schema"])
 
 
+def source_of(topic: str) -> str:
+    """The schema of `topic` as text, as the registry has it."""
+    return json.dumps(json.loads((_DATA / f"{stem_of(topic)}.avsc").read_text(encoding="utf-8")))
+
+
 def stem_of(topic: str) -> str:
     """Name of the Avro file of `topic`."""
     return str(_row(topic)["schema"])

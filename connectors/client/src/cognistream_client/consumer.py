@@ -15,6 +15,7 @@ from confluent_kafka import KafkaException, Message
 from .catalog import schema_of, schema_with, stem_of
 from .errors import ClientError, NotDecodable
 from .records import BY_SCHEMA, Record
+from .registry import Registry
 
 _FRAME: Final = struct.Struct(">bi")
 
@@ -38,7 +39,7 @@ class Consumer:
     """Yields the records of derived `topics` (without prefix) to the members of `group`, each at least once.
 
     A record counts as read when the next one is asked for. A new group begins at the oldest record, or with `latest`
-    at what comes from now on.
+    at what comes from now on. `registry` is the address of a schema registry, for ids that this release does not know.
     """
 
     def __init__(
@@ -49,9 +50,11 @@ class Consumer:
         *,
         prefix: str = "",
         latest: bool = False,
+        registry: str | None = None,
     ) -> None:
         cluster = {"bootstrap.servers": kafka} if isinstance(kafka, str) else dict(kafka)
-        self._readers = {f"{prefix}.{topic}" if prefix else topic: _Reader(topic) for topic in topics}
+        known = None if registry is None else Registry(registry)
+        self._readers = {f"{prefix}.{topic}" if prefix else topic: _Reader(topic, known) for topic in topics}
         self._consumer = KafkaConsumer(
             {
                 **cluster,
@@ -113,11 +116,12 @@ def _headers(message: Message) -> list[tuple[str, Any]]:
 class _Reader:
     """Decodes the values of one topic, whichever of the release's schemas wrote them."""
 
-    def __init__(self, topic: str) -> None:
+    def __init__(self, topic: str, registry: Registry | None) -> None:
         kind = BY_SCHEMA.get(stem_of(topic))
         if kind is None:
             raise ClientError(f"{topic} is a source: read what was decided of it, such as priority.urgent")
         self._kind = kind
+        self._registry = registry
         self._schema = fastavro.parse_schema(schema_of(topic))
 
     def decode(self, value: bytes | None, place: str) -> Record:
@@ -125,8 +129,12 @@ class _Reader:
             raise NotDecodable(f"{place}: the value has no frame of a schema id; was it written by cognistream?")
         number = _FRAME.unpack_from(value)[1]
         writer = schema_with(number)
+        if writer is None and self._registry is not None:
+            writer = self._registry.schema_with(number)
         if writer is None:
-            raise NotDecodable(f"{place}: schema {number} is not of this release; install a newer cognistream-client")
+            raise NotDecodable(
+                f"{place}: schema {number} is not of this release; give the registry, or install a newer client"
+            )
         stream = io.BytesIO(value)
         stream.seek(_FRAME.size)
         try:

@@ -124,5 +124,7 @@ _SETTINGS: Final[dict[str, Any]] = {
     "queue.buffering.max.messages": QUEUE_EVENTS,
     "queue.buffering.max.kbytes": QUEUE_BYTES >> 10,
     "reconnect.backoff.max.ms": 1_000,
+    # A topic that does not exist is told before its events time out.
+    "topic.metadata.propagation.max.ms": 4_000,
     "log_level": 2,
 }

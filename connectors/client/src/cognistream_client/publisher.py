@@ -11,7 +11,7 @@ import asyncio
 import os
 import struct
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import groupby
 from pathlib import Path
 from types import TracebackType
@@ -29,6 +29,7 @@ from .handles import Fates, Handle, Handles, Parcel
 from .identity import agent_key, now_ms
 from .keeper import NEVER, Keeper, Resent, WhenFull
 from .line import Line
+from .registry import Registry
 from .spool import Spool
 
 Compression = Literal["none", "lz4", "zstd", "snappy", "gzip"]
@@ -43,6 +44,8 @@ class Publisher:
     `kafka` is the cluster's address (`host:port,...`) or confluent-kafka's configuration of it. `prefix` stands before
     topics of tests and demos, `source` is the URI reference that `ce_source` tells (by default `/` and the event's
     source), `linger` the seconds that an event may wait for others to fill its batch.
+
+    `registry` is the address of a schema registry whose ids the events bear, else they bear those of this release.
 
     An event that Kafka did not take `within` seconds goes to the `spool`, a folder that this publisher has for itself;
     without one it has failed. When the spool holds `spool_bytes`, `publish` waits (`block`), raises SpoolFull
@@ -62,10 +65,11 @@ class Publisher:
         spool: str | os.PathLike[str] | None = None,
         spool_bytes: int = 256 << 20,
         when_full: WhenFull = "block",
+        registry: str | None = None,
     ) -> None:
         cluster = {"bootstrap.servers": kafka} if isinstance(kafka, str) else dict(kafka)
-        self._source = source
-        self._to = {kind: _Address(kind, prefix, source) for kind in _FORMS}
+        ids = id_of if registry is None else Registry(registry).id_of
+        self._to = {kind: _Address(kind, prefix, source, ids) for kind in _FORMS}
         self._fates = Fates()
         self._lock = threading.Lock()
         self._closed = False
@@ -164,7 +168,7 @@ class Publisher:
         await asyncio.to_thread(self.close)
 
     def _handle(self, event: Event, timestamp: int) -> Handle:
-        address = self._address(type(event), 0)
+        address = self._address(type(event), None)
         return self._wrap(address, event, address.form.encode(event, address.frame), timestamp)
 
     def _handles(self, events: Iterable[Event]) -> Handles:
@@ -177,7 +181,7 @@ class Publisher:
             made += [self._wrap(address, event, value, now) for event, value in zip(run, values, strict=True)]
         return Handles(made)
 
-    def _address(self, kind: type[Event], index: int) -> _Address:
+    def _address(self, kind: type[Event], index: int | None) -> _Address:
         try:
             return self._to[kind]
         except KeyError:
@@ -240,8 +244,8 @@ _PAUSE: Final = 0.02
 class _Address:
     """Where events of one class go, and what stands before their values."""
 
-    def __init__(self, kind: type[Event], prefix: str, source: str | None) -> None:
+    def __init__(self, kind: type[Event], prefix: str, source: str | None, ids: Callable[[str], int]) -> None:
         self.form = _FORMS[kind]
         self.topic = f"{prefix}.{kind.TOPIC}" if prefix else kind.TOPIC
-        self.frame = _FRAME.pack(0, id_of(kind.TOPIC))
+        self.frame = _FRAME.pack(0, ids(kind.TOPIC))
         self.source = source or f"/{kind.SOURCE}"
