@@ -7,6 +7,7 @@ when it failed. Waiting is shared: handles are made by the hundred thousand, so 
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any, Final, NamedTuple, overload
@@ -29,6 +30,9 @@ class Parcel(NamedTuple):
 
 _GONE: Final = Parcel("", b"", b"", 0, [])
 """What a handle that is done holds in place of its event."""
+
+
+_log = logging.getLogger(__name__)
 
 
 class Fates:
@@ -120,7 +124,10 @@ class Handle:
         with self._fates.changed:
             calls, self._callbacks = self._callbacks or [], None
         for call in calls:
-            call(self)
+            try:
+                call(self)
+            except Exception:  # the thread that calls serves all other events too
+                _log.exception("a callback of event %s failed", self.event_id)
 
 
 class Handles(Sequence[Handle]):

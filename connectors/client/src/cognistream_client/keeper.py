@@ -71,6 +71,7 @@ class Keeper:
         self._late: list[Handle] = []
         self._writing = 0
         self._promised = 0
+        self._holding = False
         self._ending = False
         self.on = bool(spool.units())
         self.away = False
@@ -89,10 +90,12 @@ class Keeper:
         return self._spool.bytes
 
     def offer(self, handle: Handle) -> bool:
-        """Keep a new event while `on`; the caller holds the lock. False: full, and the policy is to wait.
+        """Keep a new event while `on`; the caller holds the lock. False: it has to wait, and be offered again.
 
-        With `raise`, and for what is not background, SpoolFull.
+        With `raise`, and with `drop_background` for what is not background, SpoolFull.
         """
+        if self._holding:
+            return False
         size = sum(map(len, handle.parcel[1:3]))
         filled = self._spool.bytes + self._promised + size
         if self._when_full == "drop_background" and handle.background and filled > self._limit * BACKGROUND_SHARE:
@@ -167,6 +170,7 @@ class Keeper:
             self._spool.abandon(part)
             failure = NotDelivered(f"Kafka is away, and the spool {self._spool.folder} cannot be written: {error}")
             failure.__cause__ = error
+            _log.error("%d events are lost: %s", len(rows), failure)
         for handle in handles:
             handle.spooled = failure is None
             handle.settle(failure)
@@ -180,16 +184,24 @@ class Keeper:
 
     def _send_all(self) -> None:
         """Send the spool from its oldest event on, as far as Kafka takes it, and turn off when it is empty."""
-        for unit in self._spool.units():
-            if not self._send(unit):
-                return
+        if not all(map(self._send, self._spool.units())):
+            return
+        try:
+            self._holding = True  # else whoever publishes all the time would never be caught up with
+            self._write()
+            if all(map(self._send, self._spool.units())):
+                self._turn_off()
+        finally:
+            self._holding = False
+            self._fates.tell()
+
+    def _turn_off(self) -> None:
         with self._lock:
-            if self.unwritten or self._spool.units():
+            if self.unwritten:
                 return
             self._spool.next_generation()
             self.on = False
         _log.warning("Kafka is back, and has what the spool %s held", self._spool.folder)
-        self._fates.tell()
 
     def _send(self, unit: Unit) -> bool:
         """Whether Kafka has all of a unit now. What it says of single events to be impossible is put aside."""
