@@ -1,4 +1,4 @@
-"""The pages that are made from the code: topics, policy, settings, and the Kafka manifests.
+"""What is made from the code: the pages on topics, policy and settings, the Kafka manifests, the client's copies.
 
 `python -m agents.pages` (`make docs`) writes them anew; a test fails when a committed page is not current, so that no
 page can say what the code does not.
@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from agents.settings import Settings, variables
+from connectors import client_generator
 from schemas import manifests, topics_page
 from streams.policy import Policy
 
@@ -91,9 +92,11 @@ PAGES: Final[dict[str, Callable[[], str]]] = {
     "docs/policy.md": policy,
     "docs/settings.md": settings,
     "k8s/kafka.yaml": manifests.page,
+    **client_generator.FILES,
 }
 """Path in the repository -> what makes its text."""
 
 if __name__ == "__main__":
     for path, make in PAGES.items():
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_text(make(), encoding="utf-8")

@@ -80,9 +80,9 @@ def _handler(store: SchemaStore) -> type[BaseHTTPRequestHandler]:
 
 
 @contextmanager
-def schema_server() -> Iterator[SchemaStore]:
-    """A server on a free port of loopback for as long as the block lasts."""
-    store = SchemaStore()
+def schema_server(store: SchemaStore | None = None) -> Iterator[SchemaStore]:
+    """A server on a free port of loopback for as long as the block lasts; `store` may answer in its own way."""
+    store = store or SchemaStore()
     server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(store))
     server.daemon_threads = True
     store.url = f"http://127.0.0.1:{server.server_port}"

@@ -21,6 +21,8 @@ pytestmark = [pytest.mark.kafka, pytest.mark.usefixtures("warm_kernels")]
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+GUIDE = (ROOT / "docs" / "publishing.md").read_text()
+CLIENT = ROOT / "connectors" / "client" / "src"
 PUBLISH, READ = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
@@ -44,7 +46,7 @@ def _shown(code: str, broker: str) -> str:
     program = code.replace("127.0.0.1:9092", broker)
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120,
-        env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}:{CLIENT}"}, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -58,6 +60,11 @@ def test_the_published_event_comes_out_of_the_pool_that_the_reader_reads(broker:
     assert "b'acme/planner-1'" in told
     assert "'event_type': 'execution_completed'" in told
     assert "'tier': 'T0'" in told
+
+
+@pytest.mark.parametrize("program", re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL), ids=range(4))
+def test_each_program_of_the_producers_guide_runs(broker: str, program: str) -> None:
+    _shown(program, broker)
 
 
 def test_its_trust_card_can_be_asked_for(broker: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,61 @@
+"""The headers that make a record a CloudEvent in binary mode, so that whoever knows CloudEvents 1.0 can read it.
+
+Names and meaning: CloudEvents 1.0.2 and its Kafka protocol binding, section 3.2. `ce_id` is the event's id, `ce_type`
+names source and event type, `ce_subject` the agent. `traceparent` (W3C Trace Context) joins the trace of the request
+that is served: it is copied on to what cognistream derives.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Final
+
+from .events import Event
+from .handles import Headers
+from .tracing import traceparent
+
+CONTENT_TYPE: Final = b"application/avro"
+_VERSION: Final = ("ce_specversion", b"1.0")
+_CONTENT: Final = ("content-type", CONTENT_TYPE)
+
+
+def headers(event: Event, key: bytes, source: str) -> Headers:
+    """The headers of `event`, whose `ce_source` is `source` (a URI reference)."""
+    found: Headers = [
+        _VERSION,
+        ("ce_id", event.event_id.encode()),
+        _source(source),
+        _type(event.SOURCE, event.event_type),
+        ("ce_time", _time(event.occurred_at)),
+        ("ce_subject", key),
+        _CONTENT,
+    ]
+    trace = traceparent()
+    if trace is not None:
+        found.append(("traceparent", trace))
+    return found
+
+
+def type_of(source: str, event_type: str) -> str:
+    """The `ce_type` of an event: `cognistream.kaizen.execution.completed`."""
+    return f"cognistream.{source}.{event_type.replace('_', '.')}"
+
+
+@lru_cache(1024)
+def _type(source: str, event_type: str) -> tuple[str, bytes]:
+    return "ce_type", type_of(source, event_type).encode()
+
+
+@lru_cache(64)
+def _source(source: str) -> tuple[str, bytes]:
+    return "ce_source", source.encode()
+
+
+def _time(ms: int) -> bytes:
+    return b"%b.%03dZ" % (_second(ms // 1000), ms % 1000)
+
+
+@lru_cache(1024)
+def _second(second: int) -> bytes:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S").encode()

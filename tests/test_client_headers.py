@@ -1,0 +1,70 @@
+"""What the client sends is a CloudEvent to whoever knows CloudEvents, and part of the trace it was sent in."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from cloudevents.core.bindings.kafka import KafkaMessage, from_binary
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from cognistream_client import AuraisEvent, KaizenEvent
+from cognistream_client.cloudevents import headers
+from cognistream_client.tracing import traceparent
+
+EVENT = KaizenEvent(
+    event_id="e-1", tenant_id="acme", agent_id="é", event_type="execution_completed", occurred_at=1_767_225_600_007
+)
+
+
+class Bytes:
+    """The content as it is: the library's own formats know JSON only."""
+
+    def read_data(self, value: bytes, _: str | None) -> bytes:
+        return value
+
+
+def test_headers_tell_what_the_event_is() -> None:
+    assert dict(headers(EVENT, b"acme/\xc3\xa9", "/services/planner")) == {
+        "ce_specversion": b"1.0",
+        "ce_id": b"e-1",
+        "ce_source": b"/services/planner",
+        "ce_type": b"cognistream.kaizen.execution.completed",
+        "ce_time": b"2026-01-01T00:00:00.007Z",
+        "ce_subject": b"acme/\xc3\xa9",
+        "content-type": b"application/avro",
+    }
+
+
+def test_the_cloudevents_library_reads_them() -> None:
+    sent: Any = dict(headers(EVENT, b"acme/\xc3\xa9", "/kaizen"))
+    unread: Any = Bytes()
+    event = from_binary(KafkaMessage(sent, b"acme/\xc3\xa9", b"avro"), unread)
+    assert (event.get_id(), event.get_type()) == ("e-1", "cognistream.kaizen.execution.completed")
+    assert (event.get_source(), event.get_subject()) == ("/kaizen", "acme/é")
+    assert event.get_time() == datetime(2026, 1, 1, 0, 0, 0, 7000, UTC)
+    assert (event.get_datacontenttype(), event.get_data()) == ("application/avro", b"avro")
+
+
+@pytest.mark.parametrize("at", [0, 253_402_300_799_999])
+def test_the_first_and_the_last_time_can_be_told(at: int) -> None:
+    event = AuraisEvent(tenant_id="acme", agent_id="a", event_type="session_ended", occurred_at=at)
+    time = dict(headers(event, b"acme/a", "/aurais"))["ce_time"]
+    assert isinstance(time, bytes)
+    assert datetime.fromisoformat(time.decode()) == datetime.fromtimestamp(at // 1000, UTC).replace(
+        microsecond=at % 1000 * 1000
+    )
+
+
+def test_outside_of_a_span_there_is_no_trace() -> None:
+    assert traceparent() is None
+    assert "traceparent" not in dict(headers(EVENT, b"k", "/kaizen"))
+
+
+def test_the_current_span_is_told_as_opentelemetry_tells_it() -> None:
+    with TracerProvider().get_tracer("test").start_as_current_span("request"):
+        carrier: dict[str, str] = {}
+        TraceContextTextMapPropagator().inject(carrier)
+        assert dict(headers(EVENT, b"k", "/kaizen"))["traceparent"] == carrier["traceparent"].encode()
