@@ -76,12 +76,25 @@ def _fault(schema: Schema) -> str | None:
 def _unread(reader: Schema, writer: Schema) -> str:
     """Why `reader` cannot read all that `writer` writes; empty when it can."""
     from avro.compatibility import ReaderWriterCompatibilityChecker
+    from avro.errors import AvroException
     from avro.schema import parse
 
-    ours = parse(json.dumps(reader))
-    found = ReaderWriterCompatibilityChecker().get_compatibility(ours, parse(json.dumps(writer)))
+    try:
+        ours, theirs = (parse(json.dumps(_plain(schema))) for schema in (reader, writer))
+    except AvroException as error:
+        return f"Avro's library does not understand the schema ({error})"
+    found = ReaderWriterCompatibilityChecker().get_compatibility(ours, theirs)
     kinds = dict.fromkeys(_WHY[kind.value] for kind in found.incompatibilities)
     return f"{' and '.join(kinds)} ({'; '.join(sorted(found.messages))})" if kinds else ""
+
+
+def _plain(node: Any) -> Any:
+    """Without logical types: they have no part in resolution, and unknown ones are warned of."""
+    if isinstance(node, list):
+        return [_plain(part) for part in node]
+    if not isinstance(node, dict):
+        return node
+    return {name: _plain(part) for name, part in node.items() if name != "logicalType"}
 
 
 def _fields(schema: Schema, above: str = "") -> Iterator[tuple[str, str]]:
