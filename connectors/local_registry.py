@@ -70,6 +70,8 @@ class LocalRegistry(LocalServer[RunningRegistry]):
             "QUARKUS_HTTP_PORT": str(port),
             "QUARKUS_MANAGEMENT_PORT": str(inner_port),
             "QUARKUS_HTTP_ACCESS_LOG_ENABLED": "false",
+            # The database is a file: what fails at first will fail again.
+            "APICURIO_STORAGE_CONNECTION_RETRY_ENABLED": "false",
             "APICURIO_STORAGE_KIND": "sql",
             "APICURIO_STORAGE_SQL_KIND": "h2",
             "APICURIO_DATASOURCE_URL": f"jdbc:h2:file:{self.folder / 'data' / 'registry'}",

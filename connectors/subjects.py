@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from connectors.registry import Registry, Version, subject
+from connectors.registry import Registry, RegistryRefused, Version, subject
 from connectors.schema_changes import Change, changes, refusals
 from schemas.catalog import LocalIds, Schema, local_table, schema_named, schema_of
 from schemas.topics import TOPICS, Topic, topic
@@ -76,6 +76,17 @@ class Subjects:
             self.registry.set_level(before.subject, LEVEL)
         number = self.registry.register(before.subject, schema_of(row.name))
         return Registered(row, before.subject, number, before.ours is None)
+
+    def register_all(self, wanted: Sequence[Topic]) -> list[Registered]:
+        """Register several, all or none: RegistryRefused names every reason, and nothing was changed then."""
+        refused = [f"{row.name}: {reason}" for row in wanted for reason in self.refusals(row)]
+        if refused:
+            told = "; ".join(refused)
+            raise RegistryRefused(
+                f"nothing was registered, for {self.registry.url} has other schemas: {told}. "
+                "`cognistream schemas diff` shows the fields"
+            )
+        return [self.register(row) for row in wanted]
 
     def changes(self, row: Topic) -> list[Change] | None:
         """What is new in ours beside the registry's newest version; None when it has none that is Avro."""

@@ -103,7 +103,7 @@ def register(names: Names = None, registry: Address = None, prefix: Prefix = Non
     from connectors.subjects import rows
 
     found = _required(registry, prefix)
-    done = [found.register(row) for row in rows(known_topics(names))]
+    done = found.register_all(rows(known_topics(names)))
     if as_json:
         say_json([{"subject": one.subject, "id": one.schema_id, "added": one.added} for one in done])
         return

@@ -107,7 +107,7 @@ def _register(found: Settings) -> dict[str, int]:
     from connectors.subjects import Subjects, rows
 
     subjects = Subjects(Registry(found.registry_url), found.prefix)
-    return {row.name: subjects.register(row).schema_id for row in rows(None)}
+    return {one.topic.name: one.schema_id for one in subjects.register_all(rows(None))}
 
 
 def _show(standings: list[Standing], problems: list[str], *, detailed: bool) -> None:
