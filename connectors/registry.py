@@ -127,12 +127,13 @@ class Registry:
         answer = self._ask("POST", path, {"schema": json.dumps(schema)})
         return self._version_of(path, answer)
 
-    def takes(self, subject: str, schema: Schema) -> bool:
-        """Whether `schema` may become the next version of `subject`, at the level that is set there."""
-        path = _path("compatibility", "subjects", subject, "versions")
+    def takes(self, subject: str, version: int, schema: Schema) -> bool:
+        """Whether `schema` fits that version of `subject`, at the level that is set there.
+
+        Asked version by version: not all registries can be asked about all at once.
+        """
+        path = _path("compatibility", "subjects", subject, "versions", str(version))
         answer = self._ask("POST", path, {"schema": json.dumps(schema)})
-        if _nothing(answer):
-            return True
         if answer.status == 422:
             return False
         if answer.status != 200 or not isinstance(answer.body.get("is_compatible"), bool):

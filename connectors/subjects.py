@@ -98,10 +98,14 @@ class Subjects:
         name, ours = subject(row.name, self._prefix), schema_of(row.name)
         if self.registry.registered(name, ours) is not None:
             return []
-        found = [reason for version in self.registry.versions(name) for reason in _against(version, ours)]
-        if not found and not self.registry.takes(name, ours):
-            found = [f"the registry refuses it at level {self.registry.level(name)}"]
-        return found
+        return [reason for version in self.registry.versions(name) for reason in self._against(version, name, ours)]
+
+    def _against(self, version: Version, name: str, ours: Schema) -> Iterator[str]:
+        called = f"version {version.number}"
+        reasons = [f"{called} is not Avro"] if version.schema is None else refusals(version.schema, ours, called)
+        if not reasons and not self.registry.takes(name, version.number, ours):
+            reasons = [f"the registry says that it does not fit {called}"]
+        yield from reasons
 
 
 def released(stem: str) -> list[tuple[str, Schema]]:
@@ -119,11 +123,3 @@ def released_refusals(row: Topic) -> list[str]:
 def local_id(row: Topic) -> int:
     """The id of a topic's schema where there is no registry."""
     return LocalIds().id_of(row.name)
-
-
-def _against(version: Version, ours: Schema) -> Iterator[str]:
-    name = f"version {version.number}"
-    if version.schema is None:
-        yield f"{name} is not Avro"
-    else:
-        yield from refusals(version.schema, ours, name)

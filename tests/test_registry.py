@@ -104,7 +104,7 @@ def test_what_is_not_a_registry_s_clear_answer_makes_us_wait(
         lambda registry: registry.versions("s"),
         lambda registry: registry.latest("s"),
         lambda registry: registry.registered("s", RECORD),
-        lambda registry: registry.takes("s", RECORD),
+        lambda registry: registry.takes("s", 1, RECORD),
         lambda registry: registry.level("s"),
         lambda registry: registry.set_level("s", "FULL"),
     ],

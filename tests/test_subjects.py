@@ -74,7 +74,9 @@ def test_the_registry_refuses_what_contradicts_any_version(registry: Registry, s
         registry.register(name, evolved())
     turned = copy.deepcopy(schema_of(ROW.name))
     turned["fields"].append({"name": "region", "type": "int", "default": 0})  # fits version 1, not version 2
-    assert not registry.takes(name, turned)
+    assert [registry.takes(name, version, turned) for version in (1, 2)] == [True, False]
+    with pytest.raises(RegistryRefused):
+        registry.register(name, turned)
 
 
 def test_what_would_be_refused_is_told_with_its_reason(registry: Registry, subjects: Subjects, prefix: str) -> None:
@@ -99,7 +101,7 @@ def test_ours_is_not_refused_where_it_is_an_older_version(registry: Registry, su
 def test_the_registry_judges_as_we_do(registry: Registry, prefix: str, case: Case) -> None:
     registry.set_level(prefix, LEVEL)
     registry.register(prefix, case.old)
-    assert registry.takes(prefix, case.new) == (not refusals(case.old, case.new, "1"))
+    assert registry.takes(prefix, 1, case.new) == (not refusals(case.old, case.new, "1"))
 
 
 @pytest.mark.usefixtures("command")
