@@ -80,7 +80,7 @@ def ids_of(settings: Settings) -> SchemaIds:
     """The committed table of schema ids, and behind it the registry if one is named; ours are registered there."""
     if not settings.registry_url:
         return LocalIds()
-    ids = RegisteredIds(Registry(settings.registry_url), LocalIds())
+    ids = RegisteredIds(Registry(settings.registry_url), LocalIds(), prefix=settings.prefix)
     ids.register_all()
     return ids
 

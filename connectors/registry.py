@@ -1,6 +1,6 @@
 """The schema registry, for clusters that have one: what a foreign schema id means, and which ids our records get.
 
-Speaks the protocol that Confluent's, Karapace and Apicurio (its `ccompat` path) share: three requests, JSON over HTTP.
+Speaks the protocol that Confluent's, Karapace and Apicurio (its `ccompat` path) share: a few requests, JSON over HTTP.
 An answer is believed only when it is the registry's own: a proxy's 404 page, a redirect or a login page would otherwise
 turn good records into dead letters of an unknown schema. Everything else than a clear answer is `RegistryUnreachable`,
 and whoever asked waits.
@@ -20,7 +20,7 @@ import urllib3
 
 from schemas.catalog import LocalIds, RegistryUnreachable, Schema, SchemaIds, schema_of
 from schemas.errors import CognistreamError
-from schemas.topics import TOPICS, topic
+from schemas.topics import TOPICS, full_name, topic
 
 TIMEOUT_S: Final = 5.0
 UNKNOWN_FOR_S: Final = 10.0
@@ -32,6 +32,8 @@ MAX_ID: Final = (1 << 31) - 1
 
 _TYPE: Final = "application/vnd.schemaregistry.v1+json"
 _SCHEMA_NOT_FOUND: Final = 40403
+_NOTHING_REGISTERED: Final = (40401, 40402, _SCHEMA_NOT_FOUND)
+"""No such subject, version or schema."""
 
 
 class RegistryRefused(CognistreamError):
@@ -40,8 +42,20 @@ class RegistryRefused(CognistreamError):
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
+    """What a registry says: an object, else an empty `body`; a list, else `listed` is None."""
+
     status: int
     body: dict[str, Any]
+    listed: list[Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A schema that a subject has; versions count from 1. `schema` is None when it is not Avro."""
+
+    number: int
+    schema_id: int
+    schema: Schema | None
 
 
 class Registry:
@@ -84,7 +98,7 @@ class Registry:
 
         Raises RegistryRefused when it contradicts older versions, RegistryUnreachable without a clear answer.
         """
-        path = f"/subjects/{quote(subject, safe='')}/versions"
+        path = _path("subjects", subject, "versions")
         answer = self._ask("POST", path, {"schema": json.dumps(schema)})
         if answer.status in (409, 422):
             told = answer.body.get("message", "no reason given")
@@ -92,6 +106,68 @@ class Registry:
         if answer.status != 200 or not isinstance(answer.body.get("id"), int):
             raise self._unclear(path, answer)
         return int(answer.body["id"])
+
+    def versions(self, subject: str) -> list[Version]:
+        """All versions of `subject`, oldest first; none when nothing is registered under it."""
+        path = _path("subjects", subject, "versions")
+        answer = self._ask("GET", path)
+        if _nothing(answer):
+            return []
+        if answer.status != 200 or answer.listed is None:
+            raise self._unclear(path, answer)
+        found = (self._version(subject, number) for number in sorted(answer.listed))
+        return [version for version in found if version is not None]
+
+    def latest(self, subject: str) -> Version | None:
+        """The newest version of `subject`, None when nothing is registered under it."""
+        return self._version(subject, "latest")
+
+    def registered(self, subject: str, schema: Schema) -> Version | None:
+        """The version of `subject` that is `schema`, None when there is none; how texts are compared is its affair."""
+        path = _path("subjects", subject)
+        answer = self._ask("POST", path, {"schema": json.dumps(schema)})
+        return self._version_of(path, answer)
+
+    def takes(self, subject: str, version: int, schema: Schema) -> bool:
+        """Whether `schema` fits that version of `subject`, at the level that is set there.
+
+        Asked version by version: not all registries can be asked about all at once.
+        """
+        path = _path("compatibility", "subjects", subject, "versions", str(version))
+        answer = self._ask("POST", path, {"schema": json.dumps(schema)})
+        if answer.status == 422:
+            return False
+        if answer.status != 200 or not isinstance(answer.body.get("is_compatible"), bool):
+            raise self._unclear(path, answer)
+        return bool(answer.body["is_compatible"])
+
+    def level(self, subject: str) -> str:
+        """The compatibility level that holds for `subject`: its own, else the registry's."""
+        path = _path("config", subject)
+        answer = self._ask("GET", path)
+        if answer.status == 404 and isinstance(answer.body.get("error_code"), int):
+            answer = self._ask("GET", path := "/config")
+        if answer.status != 200 or "compatibilityLevel" not in answer.body:
+            raise self._unclear(path, answer)
+        return str(answer.body["compatibilityLevel"])
+
+    def set_level(self, subject: str, level: str) -> None:
+        """Set the compatibility level of `subject`, which need not have a schema yet."""
+        path = _path("config", subject)
+        answer = self._ask("PUT", path, {"compatibility": level})
+        if answer.status != 200 or answer.body.get("compatibility") != level:
+            raise self._unclear(path, answer)
+
+    def _version(self, subject: str, number: int | str) -> Version | None:
+        path = _path("subjects", subject, "versions", str(number))
+        return self._version_of(path, self._ask("GET", path))
+
+    def _version_of(self, path: str, answer: _Answer) -> Version | None:
+        if _nothing(answer):
+            return None
+        if answer.status != 200 or not {"version", "id", "schema"} <= set(answer.body):
+            raise self._unclear(path, answer)
+        return Version(int(answer.body["version"]), int(answer.body["id"]), _avro(answer.body))
 
     def _ask(self, method: str, path: str, body: Mapping[str, str] | None = None) -> _Answer:
         data = None if body is None else json.dumps(body).encode()
@@ -101,7 +177,7 @@ class Registry:
             raise RegistryUnreachable(
                 f"the schema registry {self.url} does not answer ({error}); start it, or correct SCHEMA_REGISTRY_URL"
             ) from error
-        return _Answer(answer.status, _object(answer.data))
+        return _answer(answer.status, answer.data)
 
     def _unclear(self, path: str, answer: _Answer) -> RegistryUnreachable:
         hint = "; give its login in SCHEMA_REGISTRY_URL" if answer.status in (401, 403) else ""
@@ -109,12 +185,20 @@ class Registry:
         return RegistryUnreachable(f"{self.url}{path} answers {answer.status} {told}{hint}")
 
 
-def _object(data: bytes) -> dict[str, Any]:
+def _path(*parts: str) -> str:
+    return "".join(f"/{quote(part, safe='')}" for part in parts)
+
+
+def _nothing(answer: _Answer) -> bool:
+    return answer.status == 404 and answer.body.get("error_code") in _NOTHING_REGISTERED
+
+
+def _answer(status: int, data: bytes) -> _Answer:
     try:
         found = json.loads(data)
     except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
+        found = None
+    return _Answer(status, found if isinstance(found, dict) else {}, found if isinstance(found, list) else None)
 
 
 def _avro(body: Mapping[str, Any]) -> Schema | None:
@@ -129,12 +213,20 @@ def _avro(body: Mapping[str, Any]) -> Schema | None:
 
 
 class RegisteredIds:
-    """`SchemaIds` by the local table first and a registry second; what an id means is asked once."""
+    """`SchemaIds` by the local table first and a registry second; what an id means is asked once.
+
+    Topics are those under `prefix`.
+    """
 
     def __init__(
-        self, registry: Registry, local: SchemaIds | None = None, clock: Callable[[], float] = time.monotonic
+        self,
+        registry: Registry,
+        local: SchemaIds | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        prefix: str = "",
     ) -> None:
         self._registry = registry
+        self._prefix = prefix
         self._local = local or LocalIds()
         self._clock = clock
         self._ids: dict[str, int] = {}
@@ -144,9 +236,11 @@ class RegisteredIds:
     def register_all(self) -> dict[str, int]:
         """Register the schema of every topic under `TOPIC-value` and answer the ids by topic (without prefix).
 
-        Raises RegistryRefused or RegistryUnreachable.
+        Levels of compatibility are left as they are. Raises RegistryRefused or RegistryUnreachable.
         """
-        self._ids = {row.name: self._registry.register(subject(row.name), schema_of(row.name)) for row in TOPICS}
+        self._ids = {
+            row.name: self._registry.register(subject(row.name, self._prefix), schema_of(row.name)) for row in TOPICS
+        }
         return dict(self._ids)
 
     def id_of(self, name: str) -> int:
@@ -171,6 +265,6 @@ class RegisteredIds:
             self._unknown.popitem(last=False)
 
 
-def subject(name: str) -> str:
-    """The registry subject of topic `name` (without prefix; topics under a prefix share its ids)."""
-    return f"{name}-value"
+def subject(name: str, prefix: str = "") -> str:
+    """The registry subject of topic `name` under `prefix`, as every serializer names it unless told otherwise."""
+    return f"{full_name(prefix, name)}-value"

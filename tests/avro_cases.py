@@ -163,3 +163,21 @@ def cell(frame: Frame, name: str, i: int) -> Any:
     if column.nullable and not frame.second(name)[i]:
         return None
     return float(frame.doubles(name)[i]) if column.kind == "double" else int(frame[name][i])
+
+
+def inlined(schema: Json, seen: dict[str, Json] | None = None) -> Json:
+    """The schema with each type in full where it is used; for `values`, not for Avro."""
+    seen = {} if seen is None else seen
+    if isinstance(schema, str):
+        return seen.get(schema, schema)
+    if isinstance(schema, list):
+        return [inlined(branch, seen) for branch in schema]
+    whole = {**schema}
+    if "name" in schema:
+        seen[schema["name"]] = whole
+    for part in ("items", "values"):
+        if part in schema:
+            whole[part] = inlined(schema[part], seen)
+    if "fields" in schema:
+        whole["fields"] = [{**field, "type": inlined(field["type"], seen)} for field in schema["fields"]]
+    return inlined(schema["type"], seen) if isinstance(schema["type"], dict) else whole

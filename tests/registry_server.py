@@ -1,7 +1,8 @@
-"""A schema registry in memory, on a real socket, as far as the three requests go that the client makes.
+"""A schema registry in memory, on a real socket, as far as the requests go that a worker makes.
 
-Stands in for Confluent's, Karapace and Apicurio, none of which is to be had from the package registries that a clean
-machine reaches. Paths, codes and bodies are those of Confluent's API reference.
+It answers what a real one does not when asked to: proxies' pages, refused logins, nothing. What it has in common with a
+real one, both are asked by the same tests (`registry_contract`). Paths, codes and bodies are those of Confluent's API
+reference.
 """
 
 from __future__ import annotations
@@ -57,6 +58,10 @@ def _handler(store: SchemaStore) -> type[BaseHTTPRequestHandler]:
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             self._reply(lambda: store.post(self.path.split("/")[-2], body))
+
+        def do_PUT(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self._reply(lambda: (405, {"error_code": 405, "message": "Method Not Allowed"}))
 
         def _reply(self, find: Any) -> None:
             store.requests.append(f"{self.command} {self.path}")

@@ -25,6 +25,8 @@ JARS = state_folder() / "maven"
 COMMANDS = (
     *("demo", "worker", "tail", "agent", "topics list", "topics create", "topics describe"),
     *("policy show", "policy check", "kafka start", "kafka stop", "kafka status"),
+    *("registry start", "registry stop", "registry status"),
+    *("schemas list", "schemas check", "schemas register", "schemas diff"),
 )
 
 

@@ -15,8 +15,10 @@ import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from connectors import local_kafka
-from connectors.kafka_jars import KAFKA_VERSION, DownloadFailed, Jar, class_path, locked
-from connectors.local_kafka import HOST, Broker, KafkaNotStarted, LocalKafka, borrowed_kafka
+from connectors.kafka_jars import KAFKA_VERSION, LOCK, class_path
+from connectors.local_kafka import Broker, LocalKafka, borrowed_kafka
+from connectors.local_server import HOST, ServerNotStarted
+from connectors.maven import DownloadFailed, Jar, locked
 from connectors.state_folder import state_folder
 
 
@@ -45,7 +47,7 @@ def test_a_restart_finds_port_and_topics_again(local: LocalKafka) -> None:
     admin.create_topics([NewTopic("kept", 2, 1)])["kept"].result(10)
     assert local.status() == first
     assert local.start() == first, "a second start finds the broker that runs"
-    with pytest.raises(KafkaNotStarted, match="already runs"):
+    with pytest.raises(ServerNotStarted, match="already runs"):
         local.start(port=first.port + 1)
     assert any(line.startswith("Formatting") for line in said)
 
@@ -79,14 +81,14 @@ def test_a_borrowed_broker_goes_with_its_folder_and_sweeps_up_after_the_dead(tmp
 def test_a_taken_port_is_named(local: LocalKafka) -> None:
     with socket.create_server((HOST, 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(KafkaNotStarted, match=f"port {port} .*taken"):
+        with pytest.raises(ServerNotStarted, match=f"port {port} .*taken"):
             local.start(port=port)
 
 
 @pytest.mark.kafka
 def test_a_broker_that_gives_up_says_why(local: LocalKafka, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(local_kafka.PROPERTIES, "num.io.threads", "0")
-    with pytest.raises(KafkaNotStarted, match=r"num\.io\.threads"):
+    with pytest.raises(ServerNotStarted, match=r"num\.io\.threads"):
         local.start()
     assert local.status() is None
 
@@ -100,13 +102,13 @@ def test_a_stranger_with_the_number_of_a_dead_broker_is_left_alone(local: LocalK
 
 
 def test_the_lock_file_names_the_pinned_broker_and_every_hash() -> None:
-    names = {jar.coordinate for jar in locked()}
+    names = {jar.coordinate for jar in locked(LOCK)}
     assert f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}" in names
-    assert all(len(jar.sha256) == 64 and jar.size > 0 for jar in locked())
+    assert all(len(jar.sha256) == 64 and jar.size > 0 for jar in locked(LOCK))
 
 
 def test_a_damaged_jar_is_fetched_again(tmp_path: Path, jars: Path) -> None:
-    jar = min(locked(), key=lambda jar: jar.size)
+    jar = min(locked(LOCK), key=lambda jar: jar.size)
     here = Path(class_path(jars, jars=[jar]))
     copy = tmp_path / here.relative_to(jars)
     copy.parent.mkdir(parents=True)
@@ -117,11 +119,11 @@ def test_a_damaged_jar_is_fetched_again(tmp_path: Path, jars: Path) -> None:
 
 def test_no_connection_is_said_with_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(DownloadFailed, match="Check the connection"):
-        class_path(tmp_path, repositories={"nowhere": "http://127.0.0.1:9/maven2"}, jars=[locked()[0]])
+        class_path(tmp_path, repositories={"nowhere": "http://127.0.0.1:9/maven2"}, jars=[locked(LOCK)[0]])
 
 
 def test_an_altered_jar_is_refused_and_not_kept(tmp_path: Path) -> None:
-    jar = min(locked(), key=lambda jar: jar.size)
+    jar = min(locked(LOCK), key=lambda jar: jar.size)
     expected = Jar(jar.coordinate, jar.size, "0" * 64)
     with pytest.raises(DownloadFailed, match="SHA-256"):
         class_path(tmp_path, jars=[expected])

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from connectors.registry import UNKNOWN_FOR_S, RegisteredIds, Registry, RegistryRefused
-from schemas import wire
-from schemas.catalog import FIRST_LOCAL_ID, LocalIds, RegistryUnreachable, schema_of
+from schemas.catalog import LocalIds, RegistryUnreachable, schema_of
 from schemas.errors import CognistreamError
-from schemas.examples import examples
-from schemas.topics import TOPICS
 
+from .registry_contract import RegistryContract
 from .registry_server import SchemaStore, schema_server
 
 RECORD = {"type": "record", "name": "R", "fields": [{"name": "a", "type": "int"}]}
@@ -38,30 +36,8 @@ class Clock:
         return self.now
 
 
-def test_all_topics_are_registered_and_pools_share_one_id(store: SchemaStore, registry: Registry) -> None:
-    ids = RegisteredIds(registry)
-    numbers = ids.register_all()
-    assert set(store.subjects) == {f"{row.name}-value" for row in TOPICS}
-    assert numbers["priority.urgent"] == numbers["priority.normal"] == numbers["priority.background"]
-    assert len(set(numbers.values())) == len({row.schema for row in TOPICS})
-    assert ids.register_all() == numbers
-
-
-def test_records_bear_the_registry_s_ids_once_registered(registry: Registry) -> None:
-    ids = RegisteredIds(registry)
-    value = examples("trust.levels")[0].value
-    before = wire.encode("trust.levels", value, ids)
-    ids.register_all()
-    after = wire.encode("trust.levels", value, ids)
-    assert wire.frame_id(before) >= FIRST_LOCAL_ID > wire.frame_id(after)
-    assert wire.decode(before, ids)[1] == wire.decode(after, ids)[1] == value
-
-
-def test_a_program_that_starts_anew_reads_what_another_registered(registry: Registry) -> None:
-    writer = RegisteredIds(registry)
-    writer.register_all()
-    framed = wire.encode("audit.log", examples("audit.log")[0].value, writer)
-    assert wire.decode(framed, RegisteredIds(registry))[1] == examples("audit.log")[0].value
+class TestRegistryInMemory(RegistryContract):
+    pass
 
 
 def test_local_ids_are_known_without_asking(store: SchemaStore, registry: Registry) -> None:
@@ -119,6 +95,27 @@ def test_what_is_not_a_registry_s_clear_answer_makes_us_wait(
         ids.register_all()
     store.answer = None
     assert ids.writer_schema(1) is None
+
+
+@pytest.mark.parametrize("answer", [(404, b"<html>no such page</html>"), (200, b"{}"), (503, b""), (401, b"{}")])
+@pytest.mark.parametrize(
+    "question",
+    [
+        lambda registry: registry.versions("s"),
+        lambda registry: registry.latest("s"),
+        lambda registry: registry.registered("s", RECORD),
+        lambda registry: registry.takes("s", 1, RECORD),
+        lambda registry: registry.level("s"),
+        lambda registry: registry.set_level("s", "FULL"),
+    ],
+    ids=["versions", "latest", "registered", "takes", "level", "set_level"],
+)
+def test_no_question_is_answered_by_a_stranger(
+    store: SchemaStore, registry: Registry, question: Callable[[Registry], object], answer: tuple[int, bytes]
+) -> None:
+    store.answer = answer
+    with pytest.raises(RegistryUnreachable, match=f"answers {answer[0]}"):
+        question(registry)
 
 
 def test_a_registry_that_is_not_there_makes_us_wait() -> None:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import typer
 
-from agents.cli import agent, audit, demo, dlq, kafka, policy, state, tail, topics, worker
+from agents.cli import agent, audit, demo, dlq, kafka, policy, registry, schemas, state, tail, topics, worker
 from connectors.state_folder import use_kernel_cache
 from schemas.errors import CognistreamError
 
@@ -35,6 +35,8 @@ app.add_typer(audit.app, name="audit")
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(state.app, name="state")
 app.add_typer(kafka.app, name="kafka")
+app.add_typer(registry.app, name="registry")
+app.add_typer(schemas.app, name="schemas")
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -103,9 +103,11 @@ def describe(names: Names = None, bootstrap: Bootstrap = None, prefix: Prefix = 
 def _register(found: Settings) -> dict[str, int]:
     if not found.registry_url:
         return {}
-    from connectors.registry import RegisteredIds, Registry
+    from connectors.registry import Registry
+    from connectors.subjects import Subjects, rows
 
-    return RegisteredIds(Registry(found.registry_url)).register_all()
+    subjects = Subjects(Registry(found.registry_url), found.prefix)
+    return {one.topic.name: one.schema_id for one in subjects.register_all(rows(None))}
 
 
 def _show(standings: list[Standing], problems: list[str], *, detailed: bool) -> None:
