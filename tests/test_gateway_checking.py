@@ -39,6 +39,9 @@ class Away:
     async def leave(self, *_: str) -> None:
         raise self._error
 
+    async def ping(self) -> None:
+        raise self._error
+
 
 def checker(
     *, age_s: int | None = 1, rules: Rules | None = None, limits: LimitStore | None = None, **told: Any

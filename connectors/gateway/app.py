@@ -61,15 +61,24 @@ class Gateway:
             raise Problem(403, "not-your-tenant", "the agent is another tenant's")
         return key
 
-    def health(self) -> Health:
-        """How the gateway stands; sets the gauges."""
-        view, limit = self.checker.view, self.checker.rules.freshness.oldest_s
-        age = view.age_ms(self.clock())
+    def measure(self) -> int | None:
+        """Set the gauges; the age of the view in ms."""
+        age = self.checker.view.age_ms(self.clock())
+        metrics.VIEW_AGE_SECONDS.set(float("nan") if age is None else age / 1000)
+        metrics.VIEW_AGENTS.set(len(self.checker.view))
+        return age
+
+    async def health(self) -> Health:
+        """How the gateway stands."""
+        view, limit, age = self.checker.view, self.checker.rules.freshness.oldest_s, self.measure()
         waits = self.waits_for()
         if age is None or age > limit * 1000:
             waits.append("a tick of every partition: do workers run, and have they caught up?")
-        metrics.VIEW_AGE_SECONDS.set(float("nan") if age is None else age / 1000)
-        metrics.VIEW_AGENTS.set(len(view))
+        try:
+            await self.checker.ping()
+        except LimitsAway as error:
+            log.error("%s", error)
+            waits.append("the Redis of the limits")
         return Health(
             ready=not waits,
             waits_for=waits,
@@ -167,13 +176,13 @@ def _standing(app: FastAPI, gateway: Gateway) -> None:
     @app.get("/ready", response_model=Health, responses={503: {"model": Health}})
     async def ready() -> Response:
         """Whether checks can be answered with anything but a denial."""
-        found = gateway.health()
+        found = await gateway.health()
         return Response(found.model_dump_json(), 200 if found.ready else 503, media_type=JSON)
 
     @app.get("/metrics", response_class=Response)
     async def measured() -> Response:
         """For Prometheus."""
-        gateway.health()
+        gateway.measure()
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
 

@@ -120,6 +120,10 @@ class Checker:
         await self._without_redis.leave(tenant, agent, run)
         await self._limits.leave(tenant, agent, run)
 
+    async def ping(self) -> None:
+        """Returns when the limits answer. Raises LimitsAway."""
+        await self._limits.ping()
+
     async def _answer(self, key: bytes, question: Question) -> Verdict:
         now = self._clock()
         standing = self.view.of(key, now)

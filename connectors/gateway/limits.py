@@ -81,7 +81,7 @@ class Admission:
 
 
 class LimitStore(Protocol):
-    """Where limits are remembered. Both methods raise LimitsAway."""
+    """Where limits are remembered. All methods raise LimitsAway."""
 
     async def admit(self, demand: Demand) -> Admission:
         """Look at all limits and charge them if all admit."""
@@ -89,6 +89,10 @@ class LimitStore(Protocol):
 
     async def leave(self, tenant: str, agent: str, run: str) -> None:
         """The run has ended or waits no longer; nothing happens when it is not known."""
+        ...
+
+    async def ping(self) -> None:
+        """Returns when the memory answers."""
         ...
 
 
@@ -146,6 +150,9 @@ class Limits:
             runs.waiting.pop(run, None)
             if not (runs.running or runs.waiting):
                 del self._runs[key]
+
+    async def ping(self) -> None:
+        """Memory of one's own always answers."""
 
     def _wait(self, demand: Demand, now: int) -> Admission | None:
         """Whether the run has to wait or may not even do that; None: it may go on."""

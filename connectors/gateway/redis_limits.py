@@ -8,6 +8,8 @@ that is evicted is a full one. Whatever keeps Redis from answering in time is Li
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final, Self
 
@@ -17,6 +19,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from connectors.gateway.limits import Admission, Bound, Clock, Demand, LimitsAway, Slots
+from schemas.errors import CognistreamError
 
 ANSWER_S: Final = 0.25
 """Seconds within which Redis answers, or is away."""
@@ -43,7 +46,10 @@ class RedisLimits:
         self._slots, self._clock, self._answer_s = slots or Slots(), clock, answer_s
         self._prefix = f"{prefix}." if prefix else ""
         # One more try at once: a connection that lay idle may have been closed by the other side.
-        self._redis = Redis.from_url(url, socket_connect_timeout=answer_s, retry=Retry(NoBackoff(), 1))
+        try:
+            self._redis = Redis.from_url(url, socket_connect_timeout=answer_s, retry=Retry(NoBackoff(), 1))
+        except ValueError as error:  # the address may hold a password: it is not told
+            raise CognistreamError(f"REDIS_URL is no address of a Redis ({error}): redis://HOST:PORT/0") from None
         self._script = self._redis.register_script(_SCRIPT)
 
     async def admit(self, demand: Demand) -> Admission:
@@ -53,22 +59,21 @@ class RedisLimits:
         buckets = (own.interval_us, own.capacity, plan.interval_us, plan.capacity)
         runs = (slots.running, slots.queue, slots.lease_us, slots.wait_us)
         arguments: list[int | str] = [now, demand.cost, *buckets, demand.run or "", *runs]
-        try:
-            async with asyncio.timeout(self._answer_s):
-                told = await self._script(self._keys(demand.tenant, demand.agent), arguments)
-        except (RedisError, OSError, TimeoutError) as error:
-            raise _away(error) from error
+        async with self._answered():
+            told = await self._script(self._keys(demand.tenant, demand.agent), arguments)
         return self._admission(demand, told)
 
     async def leave(self, tenant: str, agent: str, run: str) -> None:
         """The run has ended or waits no longer."""
-        try:
-            async with asyncio.timeout(self._answer_s), self._redis.pipeline() as both:
-                for key in self._keys(tenant, agent)[2:]:
-                    both.zrem(key, run)
-                await both.execute()
-        except (RedisError, OSError, TimeoutError) as error:
-            raise _away(error) from error
+        async with self._answered(), self._redis.pipeline() as both:
+            for key in self._keys(tenant, agent)[2:]:
+                both.zrem(key, run)
+            await both.execute()
+
+    async def ping(self) -> None:
+        """Returns when Redis answers."""
+        async with self._answered():
+            await self._redis.ping()
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -79,6 +84,17 @@ class RedisLimits:
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
+
+    @asynccontextmanager
+    async def _answered(self) -> AsyncIterator[None]:
+        """Within the time for an answer; whatever keeps Redis from it is LimitsAway."""
+        try:
+            async with asyncio.timeout(self._answer_s):
+                yield
+        except (RedisError, OSError, TimeoutError) as error:
+            told = str(error) or type(error).__name__
+            message = f"the Redis of the limits does not answer ({told}): look whether it runs and is reached"
+            raise LimitsAway(message) from error
 
     def _keys(self, tenant: str, agent: str) -> list[str]:
         """Keys of the script; a tenant has no slash and no brace, so none of them can be another's."""
@@ -100,8 +116,3 @@ class RedisLimits:
 
 
 _RUN_KEYS: Final = ("running", "waiting", "waiting-until")
-
-
-def _away(error: Exception) -> LimitsAway:
-    told = str(error) or type(error).__name__
-    return LimitsAway(f"the Redis of the limits does not answer ({told}): look whether it runs and is reached")
