@@ -74,6 +74,10 @@ async def test_a_check_is_answered_with_all_that_a_caller_needs_to_go_on(client:
     }  # fmt: skip
 
 
+async def test_a_cost_is_a_number_however_json_writes_it(client: httpx.AsyncClient) -> None:
+    assert (await client.post("/v1/check", json={**ASK, "cost": 3.0})).json()["remaining"] == 17
+
+
 async def test_being_told_no_is_an_answer_too(client: httpx.AsyncClient) -> None:
     told = (await client.post("/v1/check", json={**ASK, "action": "financial:pay"})).json()
     assert (told["decision"], told["needs"]) == ("ESCALATE", "T4")
@@ -114,6 +118,7 @@ async def test_without_a_key_nothing_is_answered_and_nothing_is_read(keys: Keys,
         assert answer.headers["www-authenticate"] == "Bearer"
         problem(await client.get("/v1/agents/acme/agent-7"), 401)
         problem(await client.delete("/v1/agents/acme/agent-7/runs/r"), 401)
+        problem(await client.get("/v1/agents/no-agent"), 401)
 
 
 async def test_the_number_of_a_key_with_anothers_secret_opens_nothing(keys: Keys) -> None:

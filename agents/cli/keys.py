@@ -71,9 +71,7 @@ def list_(bootstrap: Bootstrap = None, prefix: Prefix = None, as_json: Json = Fa
         say_json(rows)
         return
     heads = ["number", "name", "tenant", "verbs", "sources", "state"]
-    say_table(
-        heads, [[", ".join(cell) if isinstance(cell, list) else cell for cell in map(row.get, heads)] for row in rows]
-    )
+    say_table(heads, [[_cell(row[head]) for head in heads] for row in rows])
 
 
 @app.command(
@@ -111,6 +109,10 @@ def _shown(key: ApiKey) -> dict[str, Any]:
     shown = {"number": key.number, "name": key.name, "tenant": key.tenant_id, "verbs": list(key.verbs)}
     times = {"created": key.created, "expires": key.expires, "revoked": key.revoked}
     return {**shown, "sources": list(key.sources), "state": key.state(_now_ms()), **times}
+
+
+def _cell(value: Any) -> str:
+    return ", ".join(value) if isinstance(value, list) else str(value)
 
 
 def _now_ms() -> int:

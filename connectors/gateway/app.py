@@ -49,16 +49,12 @@ class Gateway:
     clock: Clock
     waits_for: Callable[[], list[str]] = list
 
-    def admit(self, login: HTTPAuthorizationCredentials | None, verb: Verb, agent: str | None = None) -> ApiKey:
-        """The caller's key, which may do this to this agent. Raises Problem: 401 or 403."""
+    async def caller(self, login: Login) -> ApiKey:
+        """The key that the caller sent. Raises Problem 401; it is asked before anything else of a request is read."""
         key = None if login is None else self.keys.find(login.credentials, self.clock())
         if key is None:
             headers = {"WWW-Authenticate": "Bearer"}
             raise Problem(401, "no-key", "send an active key: Authorization: Bearer csk_...", headers=headers)
-        if verb not in key.verbs:
-            raise Problem(403, "not-your-verb", f"the key may not {verb}")
-        if agent is not None and agent.partition("/")[0] != key.tenant_id:
-            raise Problem(403, "not-your-tenant", "the agent is another tenant's")
         return key
 
     def measure(self) -> int | None:
@@ -88,6 +84,14 @@ class Gateway:
         )
 
 
+def allow(key: ApiKey, verb: Verb, agent: str | None = None) -> None:
+    """Raises Problem 403 unless the key may do this, to this agent."""
+    if verb not in key.verbs:
+        raise Problem(403, "not-your-verb", f"the key may not {verb}")
+    if agent is not None and agent.partition("/")[0] != key.tenant_id:
+        raise Problem(403, "not-your-tenant", "the agent is another tenant's")
+
+
 def app_of(gateway: Gateway) -> FastAPI:
     """The ASGI application."""
     app = FastAPI(title="cognistream gateway", version="1", docs_url=None, redoc_url=None, redirect_slashes=False)
@@ -110,28 +114,28 @@ _CHECK_BODY: Final = {
 
 
 def _asking(app: FastAPI, gateway: Gateway) -> None:
-    refusals = _problem(400, 401, 403, 408, 413, 415, 422)
+    refusals, caller = _problem(400, 401, 403, 408, 413, 415, 422), Depends(gateway.caller)
 
     @app.post("/v1/check", response_model=CheckAnswer, responses=refusals, openapi_extra=_CHECK_BODY)
-    async def check(request: Request, login: Login) -> Response:
+    async def check(request: Request, key: ApiKey = caller) -> Response:
         """May this agent take this action now?"""
         begun = time.perf_counter()
-        gateway.admit(login, "check")
+        allow(key, "check")
         body = await body_of(request, CHECK_BYTES, BODY_S)
         try:
             asked = CheckRequest.model_validate_json(body)
         except ValidationError as error:
             raise wrong_fields(error) from None
-        gateway.admit(login, "check", asked.agent)
+        allow(key, "check", asked.agent)
         answer = CheckAnswer.of(await _checked(gateway, asked))
         metrics.CHECKS.labels(answer.decision, answer.reason).inc()
         metrics.CHECK_SECONDS.observe(time.perf_counter() - begun)
         return Response(answer.model_dump_json(), media_type=JSON)
 
-    @app.delete("/v1/agents/{agent:path}/runs/{run}", status_code=204, responses=_problem(401, 403, 422, 503))
-    async def leave(agent: Agent, run: RunName, login: Login) -> Response:
+    @app.delete("/v1/agents/{agent:path}/runs/{run}", status_code=204, responses=_problem(401, 403, 404, 422, 503))
+    async def leave(agent: Agent, run: RunName, key: ApiKey = caller) -> Response:
         """A run of the agent has ended, or waits no longer."""
-        gateway.admit(login, "check", agent)
+        allow(key, "check", agent)
         tenant, _, name = agent.partition("/")
         try:
             await gateway.checker.leave(tenant, name, run)
@@ -151,10 +155,12 @@ async def _checked(gateway: Gateway, asked: CheckRequest) -> Any:
 
 
 def _knowing(app: FastAPI, gateway: Gateway) -> None:
+    caller = Depends(gateway.caller)
+
     @app.get("/v1/agents/{agent:path}", response_model=AgentAnswer, responses=_problem(401, 403, 404, 422))
-    async def agent_known(agent: Agent, login: Login) -> Response:
+    async def agent_known(agent: Agent, key: ApiKey = caller) -> Response:
         """What is known of an agent now."""
-        gateway.admit(login, "read", agent)
+        allow(key, "read", agent)
         tenant, _, name = agent.partition("/")
         now, view = gateway.clock(), gateway.checker.view
         try:

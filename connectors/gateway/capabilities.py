@@ -15,8 +15,11 @@ from typing import Final
 from schemas.errors import CognistreamError
 
 LONGEST_ACTION: Final = 128
-_ACTION: Final = re.compile(r"[a-z][a-z0-9_-]*:[a-z0-9_-]+(/[a-z0-9_-][a-z0-9._-]*)*")
-_CAPABILITY: Final = re.compile(rf"{_ACTION.pattern}(/\*)?|[a-z][a-z0-9_-]*:\*")
+ACTION: Final = r"[a-z][a-z0-9_-]*:[a-z0-9_-]+(/[a-z0-9_-][a-z0-9._-]*)*"
+"""An action as a regular expression."""
+
+_ACTION: Final = re.compile(ACTION)
+_CAPABILITY: Final = re.compile(rf"{ACTION}(/\*)?|[a-z][a-z0-9_-]*:\*")
 
 DEFAULT: Final[tuple[tuple[str, ...], ...]] = (
     ("sandbox:*",),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from connectors.gateway.capabilities import LONGEST_ACTION
+from connectors.gateway.capabilities import ACTION, LONGEST_ACTION
 from connectors.gateway.checking import Decision, Question, Reason, Verdict
 from connectors.gateway.limits import Bound
 from connectors.gateway.view import TIER_NAMES, Standing
@@ -14,6 +14,13 @@ from connectors.gateway.view import TIER_NAMES, Standing
 AGENT: str = r"^[a-z0-9-]{1,64}/[^\x00-\x1f\x7f-\x9f]{1,128}$"
 Agent = Annotated[str, Field(pattern=AGENT, description="tenant/agent, as in the key of its events")]
 Run = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f-\x9f]{1,128}$", description="a run of the caller's naming")]
+
+
+def _whole(value: object) -> object:
+    """JSON has one kind of number: 3.0 is 3."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 Tier = Literal["T0", "T1", "T2", "T3", "T4", "T5"]
 
 
@@ -28,8 +35,11 @@ class CheckRequest(BaseModel):
         max_length=LONGEST_ACTION,
         description="domain:verb or domain:verb/scope",
         examples=["comm:internal/chat"],
+        json_schema_extra={"pattern": f"^{ACTION}$"},
     )
-    cost: int = Field(default=1, ge=1, le=10_000, description="how many requests it counts as")
+    cost: Annotated[int, BeforeValidator(_whole)] = Field(
+        default=1, ge=1, le=10_000, description="how many requests it counts as"
+    )
     run: Run | None = Field(
         default=None,
         description="counts among the runs that an agent may have at once, and waits in line when it has them",
