@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.demo.processes import free_port
-from connectors.gateway.capabilities import ActionError
+from connectors.gateway.capabilities import DEFAULT, ActionError
 from connectors.gateway.checking import Checker, Decision, Question, Reason, Verdict
 from connectors.gateway.limits import Admission, Bound, Demand, Limits, LimitsAway, LimitStore
 from connectors.gateway.redis_limits import RedisLimits
@@ -267,3 +269,15 @@ def test_rules_with_a_mistake_are_refused_with_line_and_field(text: str, said: s
 def test_the_rules_of_a_tenant_are_its_plan() -> None:
     rules = Rules.parse('[plans]\ntenants = {acme = "pro", big = "exec"}')
     assert [rules.plan(tenant).capacity for tenant in ("acme", "big", "else")] == [1_000, 10_000, 100]
+
+
+def test_the_page_shows_the_default_rules_and_the_default_table() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "gateway.md").read_text()
+    (shown,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    rules, default = Rules.parse(shown), Rules()
+    assert (rules.runs, rules.freshness, rules.plans.per_minute) == (
+        default.runs, default.freshness, default.plans.per_minute,
+    )  # fmt: skip
+    for tier, opens in enumerate(DEFAULT):
+        assert f"| T{tier} | {', '.join(f'`{name}`' for name in opens)} |" in page
+    assert all(f"`{reason}`" in page for reason in Reason if reason is not Reason.ALLOWED)
