@@ -67,6 +67,18 @@ class Settings(BaseModel):
     standbys: int = _variable(
         "COGNISTREAM_STANDBYS", 0, "Other workers that keep a warm copy of a partition's state", ge=0, le=8
     )
+    gateway_host: str = _variable("COGNISTREAM_GATEWAY_HOST", "127.0.0.1", "Address that the gateway listens on")
+    gateway_port: int = _variable(
+        "COGNISTREAM_GATEWAY_PORT", 8464, "Port of the gateway; 0: any free one", ge=0, le=65535
+    )
+    gateway_rules: Path | None = _variable("COGNISTREAM_GATEWAY_RULES", None, "Rules of the gateway (TOML)")
+    gateway_certificate: Path | None = _variable(
+        "COGNISTREAM_GATEWAY_CERTIFICATE", None, "Certificate (PEM) of the gateway; without it, plain HTTP"
+    )
+    gateway_key: Path | None = _variable("COGNISTREAM_GATEWAY_KEY", None, "Private key (PEM) of that certificate")
+    redis_url: SecretStr = _variable(
+        "REDIS_URL", SecretStr(""), "Redis of the limits, redis://HOST:PORT/0; without it, each gateway has its own"
+    )
     tick_seconds: float = _variable("COGNISTREAM_TICK_SECONDS", 5.0, "Seconds between ticks of an idle lane", gt=0)
 
     @model_validator(mode="before")

@@ -75,6 +75,17 @@ READY: Final = Gauge("cognistream_ready", "Whether the worker decides all its pa
 # Policy version and build that decide now.
 RUNNING: Final = Info("cognistream_running", "What decides: policy version and build")
 
+# What the gateway answers --------------------------------------------------------------------------------------------
+
+# Answers to "may this agent do that now?". Reason `view_stale`: workers or Kafka are away; `limits_away`: Redis is.
+CHECKS: Final = Counter("cognistream_checks", "Checks answered", ["decision", "reason"])
+# From the request's arrival to its answer.
+CHECK_SECONDS: Final = Histogram("cognistream_check_seconds", "Time of one check", buckets=_SECONDS)
+# Age of the oldest partition of what the gateway knows of agents. Over its limit (15 s) everybody is denied.
+VIEW_AGE_SECONDS: Final = Gauge("cognistream_view_age_seconds", "Age of what the gateway knows of agents")
+# Agents that the gateway knows of.
+VIEW_AGENTS: Final = Gauge("cognistream_view_agents", "Agents that the gateway knows of")
+
 # What a publisher of ours does ---------------------------------------------------------------------------------------
 
 # Events handed to the publisher, by what became of them: `delivered` or `failed`.

@@ -45,7 +45,7 @@ DEAD_LETTER_BYTES: Final = SOURCE_BYTES + 64 * KIB
 PREFIXED_BYTES: Final = 1024 * MIB
 """What a partition keeps under a prefix, where nothing expires by time."""
 
-Key = Literal["agent", "partition", "original", "source"]
+Key = Literal["agent", "partition", "original", "source", "number"]
 Role = Literal["source", "derived", "internal"]
 
 
@@ -117,6 +117,10 @@ TOPICS: Final[tuple[Topic, ...]] = (
     Topic(
         "breaker.resumes", "breaker_resume", "internal", "source", None, MIB,
         "how far partitions that a breaker stopped are to be decided all the same", _COMPACTION,
+    ),
+    Topic(
+        "gateway.keys", "api_key", "internal", "number", None, MIB,
+        "keys of the gateway and what they may; of a secret only its hash", _COMPACTION,
     ),
     Topic(
         "agent.state", "agent_state", "internal", "agent", None, OUTPUT_BYTES,

@@ -16,6 +16,7 @@ _KEYS: Final = {
     "partition": "none; the partition says whose it is",
     "original": "as in the source",
     "source": "`source/partition`, like `kaizen.events/3`",
+    "number": "number of the key",
 }
 
 _INTRO: Final = f"""# Topics

@@ -27,6 +27,7 @@ COMMANDS = (
     *("policy show", "policy check", "kafka start", "kafka stop", "kafka status"),
     *("registry start", "registry stop", "registry status"),
     *("schemas list", "schemas check", "schemas register", "schemas diff"),
+    *("gateway", "keys create", "keys list", "keys revoke"),
 )
 
 
@@ -67,6 +68,8 @@ def test_help_loads_nothing_heavy() -> None:
         (["agent", "billing"], "not TENANT/AGENT"),
         (["kafka", "start", "--port", "70000"], "less than or equal to 65535"),
         (["topics", "describe", "no.such.topic"], "there is no topic"),
+        (["keys", "create", "acme", "--verb", "own"], "there is no verb 'own': check, read, publish"),
+        (["keys", "create", "acme", "--source", "kafka"], "there is no source 'kafka'"),
     ],
 )
 def test_wrong_use_is_status_2_and_says_what_was_meant(arguments: list[str], told: str, capsys: Out) -> None:
@@ -74,7 +77,9 @@ def test_wrong_use_is_status_2_and_says_what_was_meant(arguments: list[str], tol
     assert told in " ".join(capsys.readouterr().err.replace("│", " ").split())
 
 
-@pytest.mark.parametrize("arguments", [["tail", "trust.levels"], ["agent", "acme/a"], ["topics", "create"], ["worker"]])
+@pytest.mark.parametrize(
+    "arguments", [["tail", "trust.levels"], ["agent", "acme/a"], ["topics", "create"], ["worker"], ["gateway"]]
+)
 def test_without_a_kafka_every_command_says_how_to_get_one(arguments: list[str], capsys: Out) -> None:
     assert run(arguments) == 1
     said = capsys.readouterr().err

@@ -37,7 +37,7 @@ def test_golden_values_give_golden_bytes_and_back(name: str, example: Example) -
 
 @pytest.mark.parametrize(("name", "example"), GOLDEN)
 def test_golden_keys_name_the_agent_of_the_value(name: str, example: Example) -> None:
-    if "tenant_id" in example.value:
+    if "agent_id" in example.value:
         assert example.key == f"{example.value['tenant_id']}/{example.value['agent_id']}".encode()
     elif name == "audit.log":
         assert example.key is None

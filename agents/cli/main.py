@@ -12,7 +12,22 @@ from collections.abc import Sequence
 
 import typer
 
-from agents.cli import agent, audit, demo, dlq, kafka, policy, registry, schemas, state, tail, topics, worker
+from agents.cli import (
+    agent,
+    audit,
+    demo,
+    dlq,
+    gateway,
+    kafka,
+    keys,
+    policy,
+    registry,
+    schemas,
+    state,
+    tail,
+    topics,
+    worker,
+)
 from connectors.state_folder import use_kernel_cache
 from schemas.errors import CognistreamError
 
@@ -27,6 +42,7 @@ app = typer.Typer(
 )
 app.command("demo", epilog=demo.EXAMPLES)(demo.demo)
 app.command("worker", epilog=worker.EXAMPLES)(worker.worker)
+app.command("gateway", epilog=gateway.EXAMPLES)(gateway.gateway)
 app.command("tail", epilog=tail.EXAMPLES)(tail.tail)
 app.command("agent", epilog=agent.EXAMPLES)(agent.agent)
 app.add_typer(topics.app, name="topics")
@@ -34,6 +50,7 @@ app.add_typer(policy.app, name="policy")
 app.add_typer(audit.app, name="audit")
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(state.app, name="state")
+app.add_typer(keys.app, name="keys")
 app.add_typer(kafka.app, name="kafka")
 app.add_typer(registry.app, name="registry")
 app.add_typer(schemas.app, name="schemas")

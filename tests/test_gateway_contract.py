@@ -1,0 +1,28 @@
+"""The gateway keeps to its OpenAPI document: whatever is sent, every answer is one that the document names."""
+
+from __future__ import annotations
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, settings
+from schemathesis import Case
+
+from connectors.gateway.app import Gateway, app_of
+
+from .test_gateway_checking import checker
+from .test_gateway_http import Keys
+from .test_gateway_view import NOW
+
+KEYS = Keys()
+SCHEMA = schemathesis.openapi.from_asgi("/openapi.json", app_of(Gateway(checker(), KEYS.ring, lambda: NOW)))
+
+
+@SCHEMA.parametrize()
+@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
+def test_every_answer_is_one_that_the_document_names(case: Case) -> None:
+    case.call_and_validate(headers={"Authorization": f"Bearer {KEYS.all}"})
+
+
+@pytest.mark.parametrize("path", ["/v1/check"])
+def test_the_document_is_whole(path: str) -> None:
+    assert path in {operation.ok().path for operation in SCHEMA.get_all_operations()}
