@@ -80,9 +80,12 @@ def key_syntax(buf, start, length):  # type: ignore[no-untyped-def]
 
 @inlined
 def key_is(buf, ks, kl, tenant, tenant_length, agent, agent_length):  # type: ignore[no-untyped-def]
-    """True when the key is tenant, slash, agent."""
+    """True when the key is tenant, slash, agent, and the tenant has no slash: an agent may have some."""
     if kl != tenant_length + 1 + agent_length or buf[ks + tenant_length] != SLASH:
         return False
+    for p in range(ks, ks + tenant_length):
+        if buf[p] == SLASH:
+            return False
     if not same(buf, ks, buf, tenant, tenant_length):
         return False
     return same(buf, ks + tenant_length + 1, buf, agent, agent_length)

@@ -98,6 +98,11 @@ def test_what_is_malformed_is_refused_for_its_reason_and_the_rest_goes_on(reason
     assert found == ["decided", reason, "decided"]
 
 
+def test_a_tenant_of_the_event_that_is_not_the_keys_is_refused_though_both_make_one_text() -> None:
+    assert outcome(lane(), event(tenant_id="acme/bot", agent_id="x")) == ["key_mismatch"]
+    assert outcome(lane(), event(tenant_id="acme", agent_id="bot/x")) == ["decided"]
+
+
 def test_the_first_check_that_fails_names_the_reason() -> None:
     everything: dict[str, Any] = {"event_id": "x" * 129, "cost_usd": -1.0, "action": "x" * 2000, "timestamp": 5}
     assert outcome(lane(), event(key=b"ACME/bot", **everything)) == ["bad_key"]

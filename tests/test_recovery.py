@@ -19,7 +19,7 @@ from agents.demo.processes import Child, free_port, until_ready
 from agents.runtime.positions import PositionLost
 from agents.settings import Settings
 from connectors.admin import TopicAdmin
-from connectors.topic_configs import set_configs
+from connectors.trim import delete_before
 from schemas.catalog import LocalIds
 from schemas.errors import FormatError
 from schemas.murmur import partition_of
@@ -84,12 +84,9 @@ async def assert_true(settings: Settings) -> None:
         assert report.problems == []
 
 
-def cut(settings: Settings, name: str, partition: int, before: int) -> None:
-    """Delete the records of a topic before an offset; -1: all."""
-    admin, topic = AdminClient({**settings.confluent()}), settings.topic(name)
-    set_configs(admin, topic, {"cleanup.policy": "delete"})  # a broker cuts no topic that it compacts
-    place = TopicPartition(topic, partition, before)
-    admin.delete_records([place])[place].result(30)
+def cut_state(settings: Settings, partition: int, before: int) -> None:
+    """Delete the records of the state before an offset; -1: all."""
+    delete_before(settings.confluent(), settings.topic("agent.state"), partition, before)
 
 
 async def test_a_repeat_after_a_restart_is_not_decided_again(settings: Settings) -> None:
@@ -138,8 +135,10 @@ async def test_a_repeat_of_what_the_source_no_longer_holds_is_decided_and_the_jo
         held = await ends(settings)
         await publish(settings, second)
         await decided(settings, 60)
+    admin = AdminClient({**settings.confluent()})  # kept: its answers end with it
     for partition, offset in held.items():
-        cut(settings, KAIZEN, partition, offset)
+        place = TopicPartition(settings.topic(KAIZEN), partition, offset)
+        admin.delete_records([place])[place].result(30)
     async with running(settings, Deciders(settings)):
         await publish(settings, [*first, *second, *fleet(60, 80)])
         found = await decided(settings, 120)
@@ -173,7 +172,7 @@ async def refusal(settings: Settings) -> BaseException:
 
 async def test_a_changelog_that_was_cut_is_refused_with_the_way_back(stopped: Settings) -> None:
     for partition in range(PARTITIONS):
-        cut(stopped, "agent.state", partition, 9)
+        cut_state(stopped, partition, 9)
     told = str(await refusal(stopped))
     assert "agents, its position says" in told
     assert "cognistream state rebuild --partition" in told
@@ -181,7 +180,7 @@ async def test_a_changelog_that_was_cut_is_refused_with_the_way_back(stopped: Se
 
 async def test_a_changelog_of_which_nothing_is_left_is_refused(stopped: Settings) -> None:
     for partition in range(PARTITIONS):
-        cut(stopped, "agent.state", partition, -1)
+        cut_state(stopped, partition, -1)
     assert "stands after entry 0 of the journal" in str(await refusal(stopped))
 
 

@@ -76,7 +76,7 @@ def check_key(event: dict[str, Any], key: bytes | None) -> None:
         raise Refused("bad_key")
     if not agent_id_is_good(agent):
         raise Refused("bad_agent_id")
-    if key != f"{event['tenant_id']}/{event['agent_id']}".encode():
+    if (tenant, agent) != (event["tenant_id"].encode(), event["agent_id"].encode()):
         raise Refused("key_mismatch")
 
 
