@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "connectors" / "client" / "sr
 
 from cognistream_client import KaizenEvent, Publisher
 from cognistream_client.identity import new_id, now_ms
-from cognistream_client.line import _SETTINGS
+from cognistream_client.line import REQUIRED
 from connectors.admin import TopicAdmin
 from connectors.local_kafka import borrowed_kafka
 from connectors.state_folder import state_folder
@@ -53,7 +53,7 @@ def bare(bootstrap: str, events: int) -> None:
     schema = fastavro.parse_schema(schema_of(TOPIC))
     frame = struct.pack(">bi", 0, LocalIds().id_of(TOPIC))
     nulls = {field["name"]: field.get("default") for field in schema_of(TOPIC)["fields"]}
-    producer = Producer({**_SETTINGS, "bootstrap.servers": bootstrap, "compression.type": "lz4", "linger.ms": 5})
+    producer = Producer({**REQUIRED, "bootstrap.servers": bootstrap, "compression.type": "lz4", "linger.ms": 5})
     delivered = itertools.count()
     topic = full_name(PREFIX, TOPIC)
     for number in range(events):

@@ -13,6 +13,7 @@ from cognistream_client import (
     AgentAnchorEvent,
     AuraisEvent,
     Event,
+    Handle,
     InvalidEvent,
     KaizenEvent,
     NotDelivered,
@@ -116,6 +117,19 @@ def test_whoever_asks_to_be_called_is_called_once(kafka: str, fleet: str) -> Non
         handle.wait(30)
         handle.add_done_callback(lambda done: told.append(done.event_id))
     assert told == [EVENTS[0].event_id] * 2
+
+
+def test_a_callback_that_fails_is_logged_and_stops_nothing(
+    kafka: str, fleet: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_: Handle) -> None:
+        raise RuntimeError("the service's own mistake")
+
+    with Publisher(kafka, prefix=fleet) as publisher:
+        first = publisher.publish(EVENTS[0])
+        first.add_done_callback(fail)
+        assert publisher.publish(EVENTS[0]).wait(30).offset is not None
+    assert f"a callback of event {first.event_id} failed" in caplog.text
 
 
 def test_of_many_events_none_is_sent_when_one_is_wrong(kafka: str, fleet: str) -> None:

@@ -98,7 +98,7 @@ class Handle:
         return self
 
     def add_done_callback(self, call: Callable[[Handle], object]) -> None:
-        """Have `call` called with the handle when it is done, in a thread of the publisher's; at once if it is."""
+        """Have `call` called with the handle when it is done, in any thread; at once if it is. It must not wait."""
         with self._fates.changed:
             self._callbacks = [*(self._callbacks or ()), call]
         if self._done:

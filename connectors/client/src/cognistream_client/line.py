@@ -19,6 +19,7 @@ from .handles import Fates, Handle
 
 QUEUE_EVENTS: Final = 50_000
 QUEUE_BYTES: Final = 64 << 20
+_NAP: Final = 0.02
 
 _log = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ class Line:
     """Hands events to Kafka. `failed` hears of those it did not take, in the thread that hears the answers."""
 
     def __init__(self, config: Mapping[str, Any], fates: Fates, failed: Failed) -> None:
-        self._config = {**_SETTINGS, **config, "error_cb": self._on_error}
+        self._config = {**_SETTINGS, **config, **REQUIRED, "error_cb": self._on_error}
         self._fates = fates
         self._failed = failed
         self._producer = Producer(self._config)
@@ -38,6 +39,8 @@ class Line:
         self._answered = 0
         self._resent = 0
         self._resent_answered = 0
+        self._polling = threading.Lock()
+        self._served = False
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._hear, name="cognistream-client-line", daemon=True)
         self._thread.start()
@@ -84,9 +87,29 @@ class Line:
         self._producer.purge()
         self._producer.poll(0)
 
+    def serve(self) -> None:
+        """Take in what Kafka answered meanwhile, unless another thread is at it; for threads that publish a lot."""
+        self._served = True
+        if self._polling.acquire(blocking=False):
+            try:
+                self._producer.poll(0)
+            finally:
+                self._polling.release()
+            self._fates.tell()
+
     def _hear(self) -> None:
+        """Answers are taken in by the thread that publishes while one does, else here.
+
+        For each answer librdkafka's thread would have to get the interpreter's lock from the one that publishes, which
+        costs more than all the rest of an event.
+        """
         while not self._ending.is_set():
-            self._producer.poll(0.1)
+            if self._served and not self._fates.waiters:
+                self._served = False
+                self._ending.wait(_NAP)
+                continue
+            with self._polling:
+                self._producer.poll(0.1)
             self._fates.tell()
             if self._fatal:
                 self._renew()
@@ -95,7 +118,8 @@ class Line:
         """An idempotent producer that lost its place says so once and sends nothing more: begin with a new one."""
         old, self._producer, self._fatal = self._producer, Producer(self._config), False
         old.purge()
-        old.flush(5)
+        with self._polling:
+            old.flush(5)
 
     def _answer(self, handle: Handle, error: KafkaError | None, message: Message) -> None:
         if error is not None:
@@ -115,10 +139,10 @@ class Line:
         _log.warning("publishing: %s", error.str())
 
 
+REQUIRED: Final[dict[str, Any]] = {"partitioner": "murmur2_random", "enable.idempotence": True, "acks": "all"}
+"""What no service may set otherwise."""
+
 _SETTINGS: Final[dict[str, Any]] = {
-    "partitioner": "murmur2_random",
-    "enable.idempotence": True,
-    "acks": "all",
     "batch.size": 1_000_000,
     "batch.num.messages": 100_000,
     "queue.buffering.max.messages": QUEUE_EVENTS,

@@ -198,7 +198,7 @@ class Publisher:
         with self._lock:
             if self._closed:
                 raise PublisherClosed("the publisher is closed; make a new one, one for the life of the service")
-            self._number = handle.number = self._number + 1
+            self._number = handle.number = number = self._number + 1
             if self._keeper and self._keeper.on:
                 return self._keeper.offer(handle)
             try:
@@ -209,6 +209,8 @@ class Publisher:
                 if error.args[0].fatal():  # the line is being made anew
                     return False
                 self._fail(handle, error.args[0])
+        if number % _SERVE_EVERY == 0:
+            self._line.serve()
         return True
 
     def _wait_for_room(self) -> None:
@@ -237,6 +239,7 @@ _HOPELESS: Final = NEVER | {
 }
 """Errors of the event or of the setup: whoever publishes must hear of them at once."""
 
+_SERVE_EVERY: Final = 256
 _PAUSE: Final = 0.02
 """Seconds after which somebody who waits for room looks again."""
 
