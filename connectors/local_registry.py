@@ -16,7 +16,7 @@ from pathlib import Path
 
 import urllib3
 
-from connectors.local_server import HOST, HUSH, Command, LocalServer, Running, borrowed, java
+from connectors.local_server import HOST, HUSH, Command, LocalServer, Running, ServerNotStarted, borrowed, java
 from connectors.maven import Jar, Report, alone, fetched, locked, silent
 from connectors.state_folder import state_folder
 
@@ -24,6 +24,7 @@ APICURIO_VERSION = "3.3.3"
 LOCK = Path(__file__).with_name("apicurio.lock")
 _PATH = "/apis/ccompat/v7"
 _HEAP = ("-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+_PATIENCE = urllib3.Retry(5, connect=0, read=0, status_forcelist=(500,), backoff_factor=0.2, raise_on_status=False)
 _ITS_OWN = ("APICURIO_", "QUARKUS_", "REGISTRY_")
 
 
@@ -81,10 +82,14 @@ class LocalRegistry(LocalServer[RunningRegistry]):
         }
 
     def _serves(self, running: RunningRegistry) -> bool:
+        """A registry that has no database goes on running, and says so to whoever asks."""
         try:
-            answer = urllib3.request("GET", f"{running.address}/subjects", timeout=5.0, retries=False)
+            answer = urllib3.request("GET", f"{running.address}/subjects", timeout=5.0, retries=_PATIENCE)
         except urllib3.exceptions.HTTPError:
             return False
+        if answer.status == 500:
+            said = answer.data.decode(errors="replace")
+            raise ServerNotStarted(f"{self.NAME} runs and cannot work: {said} (log: {self.log})")
         return answer.status == 200
 
 

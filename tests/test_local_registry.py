@@ -11,7 +11,7 @@ import pytest
 
 from agents.cli.main import run
 from connectors.local_registry import APICURIO_VERSION, LOCK, LocalRegistry, program
-from connectors.local_server import HOST
+from connectors.local_server import HOST, ServerNotStarted
 from connectors.maven import locked
 from connectors.state_folder import state_folder
 from schemas.topics import TOPICS
@@ -57,6 +57,17 @@ def test_a_restart_finds_the_address_and_the_ids_again(state: Path, capsys: Out)
     assert run(["schemas", "register", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == [{**one, "added": False} for one in registered]
     assert {path.name for path in state.iterdir()} == {"registry", "programs"}
+
+
+@pytest.mark.registry
+@pytest.mark.usefixtures("state")
+def test_a_registry_that_can_keep_nothing_says_why_and_ends() -> None:
+    local = LocalRegistry.default()
+    local.folder.mkdir()
+    (local.folder / "data").write_text("no folder")
+    with pytest.raises(ServerNotStarted, match="NotDirectory"):
+        local.start()
+    assert local.status() is None
 
 
 def test_a_registry_that_was_never_started_is_status_1(state: Path, capsys: Out) -> None:
