@@ -16,6 +16,7 @@ from connectors.gateway import gcra
 from connectors.gateway.gcra import Bucket, Level
 from connectors.gateway.limits import Admission, Bound, Demand, Limits, LimitsAway, LimitStore, Slots
 from connectors.gateway.redis_limits import RedisLimits
+from schemas.errors import CognistreamError
 from schemas.event_types import EventType
 from streams import ratelimit
 from streams.policy import Policy
@@ -291,8 +292,11 @@ async def test_a_redis_that_went_away_is_said_to_be_away_and_found_again(redis: 
         with pytest.raises(LimitsAway, match="Redis of the limits does not answer"):
             await store.admit(ASK)
         with pytest.raises(LimitsAway):
+            await store.ping()
+        with pytest.raises(LimitsAway):
             await store.leave("acme", "agent-7", "run-1")
         redis.start()
+        await store.ping()
         assert (await store.admit(ASK)).admitted
 
 
@@ -304,3 +308,10 @@ async def test_a_process_forgets_full_buckets_and_agents_without_runs(monkeypatc
         clock.now += 20 * SECOND
         assert (await limits.admit(replace(ASK, agent=f"agent-{number}", run="r"))).admitted
     assert len(limits._levels) + len(limits._runs) < 20
+
+
+@pytest.mark.parametrize("url", ["http://:hush@127.0.0.1", "redis://:hush@127.0.0.1:hush", "nonsense-hush"])
+def test_an_address_that_is_none_is_refused_without_telling_its_password(url: str) -> None:
+    with pytest.raises(CognistreamError, match="REDIS_URL is no address of a Redis") as refused:
+        RedisLimits(url)
+    assert "hush" not in str(refused.value)

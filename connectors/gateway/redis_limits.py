@@ -26,6 +26,7 @@ ANSWER_S: Final = 0.25
 
 _SCRIPT: Final = Path(__file__).with_name("admit.lua").read_text(encoding="utf-8")
 _BOUNDS: Final = (Bound.BUCKET, Bound.PLAN, Bound.RUNNING, Bound.QUEUE)
+_RUN_KEYS: Final = ("running", "waiting", "waiting-until")
 
 
 class RedisLimits:
@@ -48,8 +49,8 @@ class RedisLimits:
         # One more try at once: a connection that lay idle may have been closed by the other side.
         try:
             self._redis = Redis.from_url(url, socket_connect_timeout=answer_s, retry=Retry(NoBackoff(), 1))
-        except ValueError as error:  # the address may hold a password: it is not told
-            raise CognistreamError(f"REDIS_URL is no address of a Redis ({error}): redis://HOST:PORT/0") from None
+        except ValueError:  # what it says may hold a password, as the address may
+            raise CognistreamError("REDIS_URL is no address of a Redis: write redis://HOST:PORT/0") from None
         self._script = self._redis.register_script(_SCRIPT)
 
     async def admit(self, demand: Demand) -> Admission:
@@ -113,6 +114,3 @@ class RedisLimits:
         }[bound]
         wait, ahead = (None if number < 0 else number for number in (retry, place))
         return Admission(bool(admitted), bound, capacity, remaining, wait, reset, ahead)
-
-
-_RUN_KEYS: Final = ("running", "waiting", "waiting-until")
