@@ -31,6 +31,7 @@ NOWHERE = "127.0.0.1:9"
 PREFIX = "t-outage"
 TURNS = int(os.environ.get("CRASHES", "4"))
 """How often the sender is killed; every other time the broker was killed before."""
+CLIENT = str(Path(__file__).parents[1] / "connectors" / "client" / "src")
 SENDER = """
 import itertools, os, sys
 from cognistream_client import KaizenEvent, Publisher
@@ -145,8 +146,11 @@ def test_nothing_that_a_handle_promised_is_lost_or_decided_twice(own_kafka: Loca
     told, spool = tmp_path / "told", tmp_path / "spool"
     for turn in range(TURNS):
         arguments = [broker.bootstrap, PREFIX, str(spool), str(told), f"s{turn}"]
-        sender = subprocess.Popen([sys.executable, "-c", SENDER, *arguments])
-        time.sleep(chance.uniform(1, 2))
+        sender = subprocess.Popen([sys.executable, "-c", SENDER, *arguments], env=os.environ | {"PYTHONPATH": CLIENT})
+        while f"s{turn}-0\n" not in (told.read_text() if told.exists() else ""):
+            assert sender.poll() is None
+            time.sleep(0.05)
+        time.sleep(chance.uniform(0, 1))
         if turn % 2:
             kill(own_kafka)
             time.sleep(chance.uniform(0.5, 2.5))

@@ -75,7 +75,7 @@ def test_its_trust_card_can_be_asked_for(broker: str, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize("command", sorted(set(re.findall(r"^cognistream ((?:\w+ )?\w+)", README, re.MULTILINE))))
 def test_each_command_that_it_names_exists(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     words = [word for word in command.split() if word.isidentifier()]
-    group = words[0] in {"kafka", "topics", "policy", "audit", "state", "dlq", "keys"}
+    group = words[0] in {"kafka", "topics", "policy", "audit", "state", "dlq", "keys", "registry", "schemas"}
     assert run([*words[: 2 if group else 1], "--help"]) == 0
     assert "Examples" in capsys.readouterr().out
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -39,4 +40,9 @@ def gateway(
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     found = settings(bootstrap, prefix, policy_file=policy, gateway_rules=rules, gateway_port=port)
-    run(found, lambda address: say(f"the gateway listens on {address}"))
+    run(found, _listening)
+
+
+def _listening(address: str) -> None:
+    say(f"the gateway listens on {address}")
+    sys.stdout.flush()  # who started it reads this from a pipe, and waits for it
