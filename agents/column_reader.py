@@ -51,10 +51,15 @@ class ColumnReader:
     async def held(self, names: Collection[str], partition: int) -> dict[str, list[ColumnBatch]]:
         """All batches that these topics hold of a partition, by topic."""
         found: dict[str, list[ColumnBatch]] = {name: [] for name in names}
-        spans = await self.spans([(name, partition) for name in names])
-        async for batch in self.read({place: first for place, (first, _) in spans.items()}):
+        async for batch in self.whole([(name, partition) for name in names]):
             found[batch.topic].append(batch)
         return found
+
+    async def whole(self, places: Collection[Place]) -> AsyncGenerator[ColumnBatch, None]:
+        """All batches that these places hold, to the ends that there are when the call begins."""
+        spans = await self.spans(places)
+        async for batch in self.read({place: first for place, (first, _) in spans.items()}):
+            yield batch
 
     async def read(self, starts: Mapping[Place, int]) -> AsyncGenerator[ColumnBatch, None]:
         """All batches from these offsets, which must be kept, to the ends that there are when the call begins."""

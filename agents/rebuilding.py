@@ -23,14 +23,14 @@ from connectors.trim import delete_before
 from schemas.catalog import SchemaIds
 from schemas.errors import CognistreamError, FormatError
 from schemas.topics import POSITION_KEY, SOURCE_TOPICS
-from schemas.wire import decode, encode
+from schemas.wire import encode
 from streams.compare import Differs
 from streams.journal import JOURNAL
 from streams.outputs import Outbox
 from streams.pipeline import Lane
 from streams.policy import Policy
 from streams.replay import Replay
-from streams.standing import compare_state
+from streams.standing import compare_state, positions
 from streams.state_codec import STATE, StateCodec
 
 WRITTEN_MS = 900_000
@@ -110,9 +110,8 @@ def _newest_entry(there: PartitionTopics, ids: SchemaIds) -> int:
     newest = 0
     try:
         for batch in there.batches(STATE):
-            for i in np.flatnonzero(batch.kl == len(POSITION_KEY)).tolist():
-                position = decode(batch.value(i), ids)[1].get("position")
-                newest = max(newest, position["entry"] if position else 0)
+            for _, entry in positions(batch, ids):
+                newest = max(newest, entry)
     except FormatError:  # damage is a reason to rebuild
         pass
     return newest

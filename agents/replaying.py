@@ -73,8 +73,7 @@ class PartitionTopics:
         if name == JOURNAL:
             self._not_before = time.monotonic() + MARKERS_SECONDS
         reader = await self._open.enter_async_context(column_reader(self._settings))
-        place = name, self._partition
-        async for batch in reader.read({place: (await reader.spans([place]))[place][0]}):
+        async for batch in reader.whole([(name, self._partition)]):
             yield batch
 
 

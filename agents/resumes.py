@@ -35,8 +35,7 @@ async def resumes(settings: Settings, partitions: Collection[int]) -> dict[tuple
     """What was said of these partitions: (source topic, partition) -> offset."""
     found: dict[tuple[str, int], int] = {}
     async with column_reader(settings) as reader:
-        spans = await reader.spans([(TOPIC, partition) for partition in partitions])
-        async for batch in reader.read({place: first for place, (first, _) in spans.items()}):
+        async for batch in reader.whole([(TOPIC, partition) for partition in partitions]):
             for i in range(batch.n):
                 try:
                     says = decode(batch.value(i), _IDS, schema_of(TOPIC))[1]

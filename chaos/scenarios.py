@@ -56,30 +56,32 @@ async def freeze_workers(stage: Stage, times: int) -> None:
 
 async def restart_broker(stage: Stage, times: int) -> None:
     """The broker is stopped in order and comes back after some seconds."""
-    for _ in range(times):
-        await asyncio.sleep(stage.chance.uniform(2, 6))
-        await stage.stop_broker()
-        await asyncio.sleep(stage.chance.uniform(0, 5))
-        await stage.start_broker()
-    await asyncio.sleep(2)
+    await _without_broker(stage, times, stage.stop_broker, before=(2, 6), away=(0, 5))
 
 
 async def lose_broker(stage: Stage, times: int) -> None:
     """The broker is away for longer than transactions, sessions and requests wait."""
-    for _ in range(times):
-        await asyncio.sleep(stage.chance.uniform(3, 8))
-        await stage.stop_broker()
-        await asyncio.sleep(OUTAGE_SECONDS)
-        await stage.start_broker()
-    await asyncio.sleep(2)
+    await _without_broker(stage, times, stage.stop_broker, before=(3, 8), away=(OUTAGE_SECONDS, OUTAGE_SECONDS))
 
 
 async def kill_broker(stage: Stage, times: int) -> None:
     """The broker dies and comes back."""
+    await _without_broker(stage, times, stage.kill_broker, before=(3, 8), away=(0, 3))
+
+
+async def _without_broker(
+    stage: Stage,
+    times: int,
+    end: Callable[[], Awaitable[None]],
+    *,
+    before: tuple[float, float],
+    away: tuple[float, float],
+) -> None:
+    """End the broker and start it again; `before` and `away` are the bounds of the seconds until then and between."""
     for _ in range(times):
-        await asyncio.sleep(stage.chance.uniform(3, 8))
-        await stage.kill_broker()
-        await asyncio.sleep(stage.chance.uniform(0, 3))
+        await asyncio.sleep(stage.chance.uniform(*before))
+        await end()
+        await asyncio.sleep(stage.chance.uniform(*away))
         await stage.start_broker()
     await asyncio.sleep(2)
 

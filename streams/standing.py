@@ -16,6 +16,7 @@ import numpy as np
 from schemas.catalog import SchemaIds
 from schemas.columns import ColumnBatch, Longs
 from schemas.errors import FormatError
+from schemas.topics import POSITION_KEY
 from schemas.wire import decode
 
 from .compare import NOTHING, Difference, Differs, as_read, first_other, named, others, told
@@ -70,12 +71,19 @@ def compare_state(lane: Lane, batches: Iterable[ColumnBatch], ids: SchemaIds) ->
 def until_entry(batches: Iterable[ColumnBatch], entry: int, ids: SchemaIds) -> Iterator[ColumnBatch]:
     """The batches of `agent.state` up to the position that names `entry`: what it held then, while work goes on."""
     for batch in batches:
-        for i in np.flatnonzero(batch.kl == 1).tolist():
-            position = decode(batch.value(i), ids)[1]["position"]
-            if position is not None and position["entry"] == entry:
+        for i, number in positions(batch, ids):
+            if number == entry:
                 yield part_of(batch, slice(0, i + 1), batch.start, int(batch.off[i]) + 1)
                 return
         yield batch
+
+
+def positions(batch: ColumnBatch, ids: SchemaIds) -> Iterator[tuple[int, int]]:
+    """Where positions stand in a batch of `agent.state`, and the entry that each names."""
+    for i in np.flatnonzero(batch.kl == len(POSITION_KEY)).tolist():
+        position = decode(batch.value(i), ids)[1].get("position")
+        if position is not None:
+            yield i, position["entry"]
 
 
 class _Found:

@@ -71,8 +71,7 @@ async def decisions(settings: Settings) -> Counter[str]:
     """How often each event id stands in the pools now."""
     places = [(pool, partition) for pool in POOLS for partition in range(PARTITIONS)]
     async with column_reader(settings) as reader:
-        starts = {place: first for place, (first, _) in (await reader.spans(places)).items()}
-        batches = [batch async for batch in reader.read(starts)]
+        batches = [batch async for batch in reader.whole(places)]
     ids = LocalIds()
     return Counter(decode(batch.value(i), ids)[1]["event_id"] for batch in batches for i in range(batch.n))
 

@@ -30,13 +30,15 @@ class Breaks:
         self._announced: set[int] = set()
         """Held partitions of which the log tells: not those that an earlier word releases at once."""
         self._task: asyncio.Task[None] | None = None
-        self.why: dict[int, str] = {}
+
+    @property
+    def why(self) -> dict[int, str]:
+        """Partition -> why it is held."""
+        return {number: _told(number, lane.tripped) for number, lane in self._held.items() if lane.tripped is not None}
 
     def hold(self, lane: LaneTask) -> None:
         """A breaker has stopped `lane`; it is released as soon as somebody has said, or says, how far."""
         self._held[lane.partition] = lane
-        assert lane.tripped is not None  # noqa: S101  it is held for that
-        self.why[lane.partition] = _told(lane.partition, lane.tripped)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._watch(), name="breaks")
 
@@ -45,7 +47,6 @@ class Breaks:
         for partition in self._held:
             self._counting.paused(partition, "breaker", False)
         self._held.clear()
-        self.why.clear()
         self._announced.clear()
         if self._task is not None:
             self._task.cancel()
@@ -68,14 +69,14 @@ class Breaks:
             if number == partition:
                 lane.resume(source, until)
         if lane.tripped is None:
-            del self._held[partition], self.why[partition]
+            del self._held[partition]
             if partition in self._announced:
                 self._announced.remove(partition)
                 log.warning("partition %d goes on", partition)
             self._counting.paused(partition, "breaker", False)
         elif partition not in self._announced:
             self._announced.add(partition)
-            log.error("%s", self.why[partition])
+            log.error("%s", _told(partition, lane.tripped))
             self._counting.paused(partition, "breaker", True)
 
 

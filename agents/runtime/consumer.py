@@ -250,8 +250,8 @@ class ColumnConsumer(driver.Consumer):
         await super().perform_seek()
         if not self.app.table.settled:
             return
-        sources, shares = {tp for tp in self.assignment() if tp.topic in self.app.sources}, self.app.table.shares
-        with self._unless_shared_anew():
+        sources = {tp for tp in self.assignment() if tp.topic in self.app.sources}
+        with self._unless_shared_anew() as shares:
             starts = await self.app.positions.starting_points(sources, self._committed_offset)
             if starts:
                 await self.seek_wait(starts)
@@ -260,13 +260,13 @@ class ColumnConsumer(driver.Consumer):
                 self._expected = dict(starts)
 
     @contextmanager
-    def _unless_shared_anew(self) -> Iterator[None]:
+    def _unless_shared_anew(self) -> Iterator[int]:
         """An error ends the worker; not when a rebalance took the partitions away meanwhile: then it comes of that, and
-        who owns them seeks again.
+        who owns them seeks again. Gives the table's `shares` as it begins.
         """
         shares = self.app.table.shares
         try:
-            yield
+            yield shares
         except Exception as error:
             if shares == self.app.table.shares:
                 self.app.fail(error)

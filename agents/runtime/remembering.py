@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_SOURCES = frozenset(topic.name for topic in SOURCE_TOPICS)
 AT_ONCE = 4
 """Partitions that are read at the same time."""
 FIRST_LOOK = 1024
@@ -109,9 +108,10 @@ class Remembering:
                     log.warning("partition %d: its windows of repeats wait: %s", partition, error)
                     await asyncio.sleep(RETRY_SECONDS)
                 except BadCrc as error:
-                    if error.topic not in _SOURCES:
+                    topic = self._app.settings.topic(error.topic)
+                    if topic not in self._app.sources:
                         raise
-                    self._app.partition_broken(self._app.settings.topic(error.topic), partition, error)
+                    self._app.partition_broken(topic, partition, error)
                     return
                 else:
                     self._app.table.states[partition].remembers = True
