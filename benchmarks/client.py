@@ -104,7 +104,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="turns of each (5)")
     given = parser.parse_args()
     rates: dict[str, list[float]] = {name: [] for name in WAYS}
-    with borrowed_kafka(state_folder() / "bench-brokers", state_folder() / "maven") as broker:
+    with borrowed_kafka(state_folder() / "bench-brokers", state_folder() / "maven", brief=False) as broker:
         TopicAdmin({"bootstrap.servers": broker.bootstrap}, PREFIX).create([TOPIC])
         for _ in range(given.rounds):
             for name, way in WAYS.items():

@@ -114,7 +114,8 @@ def rig(say: Say) -> Iterator[Rig]:
     """A rig for as long as the block runs."""
     folder = Path(tempfile.mkdtemp(prefix="cognistream-bench-"))
     try:
-        with borrowed_kafka(folder / "broker", state_folder() / "maven", lambda line: say(line)) as broker:
+        jars = state_folder() / "maven"
+        with borrowed_kafka(folder / "broker", jars, lambda line: say(line), brief=False) as broker:
             yield Rig(broker, folder, say)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

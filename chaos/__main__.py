@@ -97,7 +97,7 @@ def main() -> int:
     try:
         jars = state_folder() / "maven"
         with borrowed_kafka(folder / "kafka", jars, say) as broker:
-            done = asyncio.run(run(LocalKafka(Path(broker.folder), jars), given, folder, say))
+            done = asyncio.run(run(LocalKafka(Path(broker.folder), jars, brief=True), given, folder, say))
     except KeyboardInterrupt:
         print("interrupted: everything that was started has ended", file=sys.stderr)
         return 130

@@ -31,8 +31,9 @@ from connectors.maven import Report, silent
 from connectors.state_folder import state_folder
 
 _LOG4J = Path(__file__).with_name("kafka_log4j2.xml")
-_QUICK = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xmx256m")
-_HEAP = ("-Xmx1g", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-XX:InitiatingHeapOccupancyPercent=35")
+_QUICK = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+_BRIEF = ("-Xmx1g", *_QUICK)
+_LASTING = ("-Xmx1g", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-XX:InitiatingHeapOccupancyPercent=35")
 
 PROPERTIES = {
     "process.roles": "broker,controller",
@@ -70,18 +71,23 @@ class Broker(Running):
 
 @dataclass(frozen=True, slots=True)
 class LocalKafka(LocalServer[Broker]):
-    """The broker of one folder; `jars` is the Maven repository that may be shared by many."""
+    """The broker of one folder; `jars` is the Maven repository that may be shared by many.
+
+    A `brief` one lives for seconds or minutes: its code is compiled quickly instead of well. It starts with less than
+    two thirds of the processor time and is slower once a lasting one has warmed up.
+    """
 
     jars: Path
+    brief: bool = False
 
     NAME = "Apache Kafka"
     VERSION = KAFKA_VERSION
     CARD = "broker.json"
 
     @classmethod
-    def default(cls) -> LocalKafka:
+    def default(cls, *, brief: bool = False) -> LocalKafka:
         """That of this machine's user."""
-        return cls(state_folder() / "kafka", state_folder() / "maven")
+        return cls(state_folder() / "kafka", state_folder() / "maven", brief)
 
     @property
     def log(self) -> Path:
@@ -103,8 +109,8 @@ class LocalKafka(LocalServer[Broker]):
         if not (self.folder / "data" / "meta.properties").exists():
             report(f"Formatting the storage of Apache Kafka {KAFKA_VERSION}")
             self._format(installed)
-        arguments = [*_HEAP, *self._java_options(), "-cp", installed, "kafka.Kafka", str(self._properties)]
-        return Command([java(), *arguments], os.environ)
+        options = [*(_BRIEF if self.brief else _LASTING), *self._java_options()]
+        return Command([java(), *options, "-cp", installed, "kafka.Kafka", str(self._properties)], os.environ)
 
     def _configure(self, port: int, controller: int) -> None:
         listeners = {
@@ -121,7 +127,7 @@ class LocalKafka(LocalServer[Broker]):
         # "=": an id may begin with a dash.
         arguments = ["format", f"--cluster-id={cluster}", "--config", str(self._properties)]
         done = subprocess.run(  # noqa: S603 - our own Java with our own arguments
-            [java(), *_QUICK, *self._java_options(), "-cp", jars, "kafka.tools.StorageTool", *arguments],
+            [java(), *_QUICK, "-Xmx256m", *self._java_options(), "-cp", jars, "kafka.tools.StorageTool", *arguments],
             capture_output=True,
             text=True,
             check=False,
@@ -144,6 +150,8 @@ class LocalKafka(LocalServer[Broker]):
             return False
 
 
-def borrowed_kafka(root: Path, jars: Path, report: Report = silent) -> AbstractContextManager[Broker]:
+def borrowed_kafka(
+    root: Path, jars: Path, report: Report = silent, *, brief: bool = True
+) -> AbstractContextManager[Broker]:
     """A fresh broker for as long as the block runs; see `borrowed`."""
-    return borrowed(root, lambda folder: LocalKafka(folder, jars), report)
+    return borrowed(root, lambda folder: LocalKafka(folder, jars, brief), report)

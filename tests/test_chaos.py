@@ -20,7 +20,7 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKafka]:
     """A Kafka that may be killed: nobody else is on it."""
     jars = state_folder() / "maven"
     with borrowed_kafka(tmp_path_factory.mktemp("brokers"), jars) as broker:
-        yield LocalKafka(Path(broker.folder), jars)
+        yield LocalKafka(Path(broker.folder), jars, brief=True)
 
 
 @pytest.mark.parametrize("scenario", [one for one in SCENARIOS if one.short], ids=lambda one: one.name)

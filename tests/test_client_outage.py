@@ -89,7 +89,7 @@ def test_background_events_are_dropped_first(tmp_path: Path) -> None:
 @pytest.fixture
 def own_kafka(tmp_path: Path) -> Iterator[LocalKafka]:
     """A broker that the test may kill."""
-    kafka = LocalKafka(tmp_path / "kafka", state_folder() / "maven")
+    kafka = LocalKafka(tmp_path / "kafka", state_folder() / "maven", brief=True)
     TopicAdmin({"bootstrap.servers": kafka.start().bootstrap}, PREFIX).create(["kaizen.events"])
     yield kafka
     kafka.stop()

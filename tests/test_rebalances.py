@@ -217,7 +217,7 @@ async def test_a_worker_under_full_load_ends_well_when_it_is_told_to(settings: S
 
 
 async def test_a_broker_that_goes_away_under_load_is_waited_for(prefix: str, tmp_path: Path) -> None:
-    kafka = LocalKafka(tmp_path / "broker", state_folder() / "maven")
+    kafka = LocalKafka(tmp_path / "broker", state_folder() / "maven", brief=True)
     settings = Settings.read({}, bootstrap_servers=kafka.start().bootstrap, prefix=prefix, state=tmp_path)
     try:
         create(settings)

@@ -97,7 +97,7 @@ def _kafka(bootstrap: str | None, keep: bool) -> Iterator[tuple[str | None, str]
         return
     from connectors.local_kafka import LocalKafka
 
-    kafka = LocalKafka.default()
+    kafka = LocalKafka.default(brief=not keep)
     ran = kafka.status() is not None
     with progress() as tell:
         broker = kafka.start(report=tell)
