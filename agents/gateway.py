@@ -20,7 +20,8 @@ from agents.deciding import ids_of, policy_of
 from agents.readiness import PortTaken
 from agents.settings import Settings
 from connectors.admin import TopicAdmin
-from connectors.gateway.app import Gateway, app_of
+from connectors.gateway.access import Gateway
+from connectors.gateway.app import app_of
 from connectors.gateway.checking import Checker
 from connectors.gateway.following import Follower
 from connectors.gateway.key_topic import TOPIC, KeyFollower

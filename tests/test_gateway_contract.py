@@ -7,7 +7,8 @@ import schemathesis
 from hypothesis import HealthCheck, settings
 from schemathesis import Case
 
-from connectors.gateway.app import Gateway, app_of
+from connectors.gateway.access import Gateway
+from connectors.gateway.app import app_of
 
 from .test_gateway_checking import checker
 from .test_gateway_http import Keys

@@ -9,7 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from connectors.gateway.app import Gateway, app_of
+from connectors.gateway.access import Gateway
+from connectors.gateway.app import app_of
 from connectors.gateway.keys import ApiKey, KeyRefused, KeyRing, make
 from connectors.gateway.limits import LimitsAway
 
