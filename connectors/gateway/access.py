@@ -19,6 +19,7 @@ from connectors.gateway.keys import ApiKey, KeyRing, Verb
 from connectors.gateway.limits import LimitsAway
 from connectors.gateway.messages import AGENT, Health
 from connectors.gateway.problems import MEDIA_TYPE, Problem, ProblemDetails
+from connectors.gateway.publishing import Publishing
 
 log = logging.getLogger(__name__)
 
@@ -28,12 +29,16 @@ Login = Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_e
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """What the routes need. `waits_for` names what is not loaded yet; `clock` gives ms since 1970."""
+    """What the routes need. `waits_for` names what is not loaded yet; `clock` gives ms since 1970.
+
+    Without `publishing` there is no route for events.
+    """
 
     checker: Checker
     keys: KeyRing
     clock: Clock
     waits_for: Callable[[], list[str]] = list
+    publishing: Publishing | None = None
 
     async def caller(self, login: Login) -> ApiKey:
         """The key that the caller sent. Raises Problem 401; it is asked before anything else of a request is read."""
