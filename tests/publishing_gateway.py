@@ -73,6 +73,7 @@ class Shelf:
             if start < end:
                 self._reader.assign([self._place(topic, partition, start)])
                 found += [self._written(topic, message) for message in self._reader.consume(end - start, 30)]
+        self._reader.unassign()  # else the next question waits behind a fetch that waits for more
         return found
 
     def close(self) -> None:

@@ -47,12 +47,6 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(GuardedProtocol, "head_s", SHORT_S)
 
 
-@pytest.fixture(autouse=True)
-def signals_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server of a test is ended by the test, not by signals."""
-    monkeypatch.setattr(uvicorn.Server, "install_signal_handlers", lambda *_: None, raising=False)
-
-
 async def answers(reader: asyncio.StreamReader) -> bytes:
     """All that comes until the gateway hangs up."""
     return await asyncio.wait_for(reader.read(), 30)
