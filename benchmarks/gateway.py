@@ -19,7 +19,8 @@ import numpy as np
 import psutil
 import uvicorn
 
-from connectors.gateway.app import Gateway, app_of
+from connectors.gateway.access import Gateway
+from connectors.gateway.app import app_of
 from connectors.gateway.checking import Checker
 from connectors.gateway.keys import KeyRing, make
 from connectors.gateway.limits import Limits

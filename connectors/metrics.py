@@ -86,6 +86,11 @@ VIEW_AGE_SECONDS: Final = Gauge("cognistream_view_age_seconds", "Age of what the
 # Agents that the gateway knows of.
 VIEW_AGENTS: Final = Gauge("cognistream_view_agents", "Agents that the gateway knows of")
 
+# Events that the gateway took for callers and Kafka has acknowledged.
+EVENTS_TAKEN: Final = Counter("cognistream_events_taken", "Events published through the gateway", ["source"])
+# From the request's arrival to its answer, which waits for Kafka; streams are not counted.
+PUBLISH_SECONDS: Final = Histogram("cognistream_publish_seconds", "Time of one request to publish", buckets=_SECONDS)
+
 # What a publisher of ours does ---------------------------------------------------------------------------------------
 
 # Events handed to the publisher, by what became of them: `delivered` or `failed`.

@@ -9,7 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from connectors.gateway.app import Gateway, app_of
+from connectors.gateway.access import Gateway
+from connectors.gateway.app import app_of
 from connectors.gateway.keys import ApiKey, KeyRefused, KeyRing, make
 from connectors.gateway.limits import LimitsAway
 
@@ -30,8 +31,15 @@ class Keys:
         self.expired = self.new(expires=NOW)
         self.revoked = self.new(revoked=NOW - 1)
 
-    def new(self, tenant: str = "acme", verbs: Any = ("check", "read"), revoked: int | None = None, **more: Any) -> str:
-        text, key = make("test", tenant, verbs, (), NOW, **more)
+    def new(
+        self,
+        tenant: str = "acme",
+        verbs: Any = ("check", "read"),
+        sources: tuple[str, ...] = (),
+        revoked: int | None = None,
+        **more: Any,
+    ) -> str:
+        text, key = make("test", tenant, verbs, sources, NOW, **more)
         self.ring.take(ApiKey.of({**key.record(), "revoked": revoked}))
         return text
 

@@ -48,8 +48,8 @@ class Problem(Exception):
         self.status, self.kind, self.detail = status, kind, detail
         self.errors, self.headers = list(errors), dict(headers or {})
 
-    def response(self) -> Response:
-        """The answer that tells it."""
+    def details(self) -> dict[str, Any]:
+        """The problem details."""
         told: dict[str, Any] = {
             "type": f"urn:cognistream:problem:{self.kind}",
             "title": HTTPStatus(self.status).phrase,
@@ -58,7 +58,11 @@ class Problem(Exception):
         }
         if self.errors:
             told["errors"] = [error.model_dump() for error in self.errors]
-        return Response(json.dumps(told), self.status, self.headers, MEDIA_TYPE)
+        return told
+
+    def response(self) -> Response:
+        """The answer that tells it."""
+        return Response(json.dumps(self.details()), self.status, self.headers, MEDIA_TYPE)
 
 
 def wrong_fields(error: ValidationError) -> Problem:

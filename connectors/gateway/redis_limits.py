@@ -7,22 +7,12 @@ that is evicted is a full one. Whatever keeps Redis from answering in time is Li
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Final, Self
 
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
-
 from connectors.gateway.limits import Admission, Bound, Clock, Demand, LimitsAway, Slots
-from schemas.errors import CognistreamError
-
-ANSWER_S: Final = 0.25
-"""Seconds within which Redis answers, or is away."""
+from connectors.gateway.redis_link import ANSWER_S, answered, connect
 
 _SCRIPT: Final = Path(__file__).with_name("admit.lua").read_text(encoding="utf-8")
 _BOUNDS: Final = (Bound.BUCKET, Bound.PLAN, Bound.RUNNING, Bound.QUEUE)
@@ -46,11 +36,7 @@ class RedisLimits:
     ) -> None:
         self._slots, self._clock, self._answer_s = slots or Slots(), clock, answer_s
         self._prefix = f"{prefix}." if prefix else ""
-        # One more try at once: a connection that lay idle may have been closed by the other side.
-        try:
-            self._redis = Redis.from_url(url, socket_connect_timeout=answer_s, retry=Retry(NoBackoff(), 1))
-        except ValueError:  # what it says may hold a password, as the address may
-            raise CognistreamError("REDIS_URL is no address of a Redis: write redis://HOST:PORT/0") from None
+        self._redis = connect(url, answer_s)
         self._script = self._redis.register_script(_SCRIPT)
 
     async def admit(self, demand: Demand) -> Admission:
@@ -86,16 +72,8 @@ class RedisLimits:
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
-    @asynccontextmanager
-    async def _answered(self) -> AsyncIterator[None]:
-        """Within the time for an answer; whatever keeps Redis from it is LimitsAway."""
-        try:
-            async with asyncio.timeout(self._answer_s):
-                yield
-        except (RedisError, OSError, TimeoutError) as error:
-            told = str(error) or type(error).__name__
-            message = f"the Redis of the limits does not answer ({told}): look whether it runs and is reached"
-            raise LimitsAway(message) from error
+    def _answered(self) -> AbstractAsyncContextManager[None]:
+        return answered(self._answer_s, LimitsAway, "the limits")
 
     def _keys(self, tenant: str, agent: str) -> list[str]:
         """Keys of the script; a tenant has no slash and no brace, so none of them can be another's."""

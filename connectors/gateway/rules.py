@@ -66,12 +66,21 @@ class Freshness(Section):
     )
 
 
+class Publishing(Section):
+    """Events that services publish over HTTP."""
+
+    per_minute: Annotated[Whole, Field(ge=1, le=60_000_000)] = Field(
+        default=60_000, description="events a minute of one key"
+    )
+
+
 class Rules(Section):
     """All that a gateway goes by beside the policy."""
 
     plans: Plans = Field(default_factory=Plans, description="requests of tenants")
     runs: Runs = Field(default_factory=Runs, description="runs of agents")
     freshness: Freshness = Field(default_factory=Freshness, description="age of what is known")
+    publishing: Publishing = Field(default_factory=Publishing, description="events that services publish")
     capabilities: tuple[tuple[str, ...], ...] = Field(
         default=DEFAULT, min_length=TIERS, max_length=TIERS, description="actions that each tier adds, T0 to T5"
     )

@@ -7,6 +7,7 @@
 ...     )
 """
 
+from .cloudevents import Origin
 from .consumer import Consumer, Received
 from .errors import (
     ClientError,
@@ -19,6 +20,7 @@ from .errors import (
     SpoolFull,
 )
 from .events import AgentAnchorEvent, AuraisEvent, Event, KaizenEvent
+from .forms import faults
 from .handles import Handle, Handles
 from .publisher import Publisher
 from .records import PriorityEvent, RateLimitDecision, Record, TrustChange, TrustLevel
@@ -35,6 +37,7 @@ __all__ = [
     "KaizenEvent",
     "NotDecodable",
     "NotDelivered",
+    "Origin",
     "PriorityEvent",
     "Publisher",
     "PublisherClosed",
@@ -46,4 +49,5 @@ __all__ = [
     "SpoolFull",
     "TrustChange",
     "TrustLevel",
+    "faults",
 ]

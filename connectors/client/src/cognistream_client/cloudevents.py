@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from .events import Event
 from .handles import Headers
@@ -20,18 +20,29 @@ _VERSION: Final = ("ce_specversion", b"1.0")
 _CONTENT: Final = ("content-type", CONTENT_TYPE)
 
 
-def headers(event: Event, key: bytes, source: str) -> Headers:
-    """The headers of `event`, whose `ce_source` is `source` (a URI reference)."""
+class Origin(NamedTuple):
+    """Where an event comes from, for a service that publishes what others told it: a URI reference, and their trace."""
+
+    source: str | None = None
+    traceparent: bytes | None = None
+
+
+HERE: Final = Origin()
+"""The service's own events."""
+
+
+def headers(event: Event, key: bytes, source: str, origin: Origin = HERE) -> Headers:
+    """The headers of `event`, whose `ce_source` is `source` (a URI reference) unless its `origin` is another."""
     found: Headers = [
         _VERSION,
         ("ce_id", event.event_id.encode()),
-        _source(source),
+        _source(origin.source or source),
         _type(event.SOURCE, event.event_type),
         ("ce_time", _time(event.occurred_at)),
         ("ce_subject", key),
         _CONTENT,
     ]
-    trace = traceparent()
+    trace = origin.traceparent or traceparent()
     if trace is not None:
         found.append(("traceparent", trace))
     return found

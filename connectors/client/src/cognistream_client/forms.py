@@ -6,7 +6,7 @@ about the same events, so that neither refuses what the other takes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import repeat
 from operator import attrgetter
 from typing import Any, Final
@@ -14,7 +14,7 @@ from typing import Any, Final
 from . import fields
 from .catalog import schema_of
 from .errors import InvalidEvent
-from .events import Event
+from .events import AgentAnchorEvent, AuraisEvent, Event, KaizenEvent
 from .fields import NULL, Write
 
 MAX_BYTES: Final = 1_000_000
@@ -50,13 +50,17 @@ class Form:
         self._repeating = tuple(row["name"] != "event_id" and _is_text(row["type"]) for row in rows)
         self._expected = tuple(expected for _, _, expected in rules)
 
+    def expected(self, field: str) -> str:
+        """What a field takes, in words."""
+        return self._expected[self._names.index(field)]
+
     def encode(self, event: Event, frame: bytes) -> bytes:
         """`frame` and the event's Avro value; InvalidEvent when it is none that cognistream takes."""
         try:
             rows = zip(self._values(event), self._writes, self._nulls, strict=True)
             data = b"".join([frame, *[null if value is None else write(value) for value, write, null in rows]])
         except _UNFIT as error:
-            raise self._reason(event) from error
+            raise next(self.faults(event)) from error
         if len(data) > MAX_BYTES:
             raise InvalidEvent("event", event, f"at most {MAX_BYTES:,} bytes; it has {len(data):,}")
         return data
@@ -83,8 +87,8 @@ class Form:
         except InvalidEvent as error:
             raise InvalidEvent(error.field, error.found, error.expected, index) from error.__cause__
 
-    def _reason(self, event: Event) -> InvalidEvent:
-        """The first field that does not fit."""
+    def faults(self, event: Event) -> Iterator[InvalidEvent]:
+        """Every field that does not fit."""
         for name, write, null, expected in zip(self._names, self._writes, self._nulls, self._expected, strict=True):
             value = getattr(event, name)
             try:
@@ -93,8 +97,7 @@ class Form:
             except _UNFIT:
                 fits = False
             if not fits:
-                return InvalidEvent(name, value, expected)
-        raise AssertionError(f"{event!r} fits field by field, and not as a whole")
+                yield InvalidEvent(name, value, expected)
 
 
 def _column(values: tuple[Any, ...], write: Write, null: Any, repeating: bool) -> list[Any]:
@@ -150,3 +153,17 @@ def _scalar(name: str, kind: str) -> tuple[Write, str]:
         case _:
             bits = 32 if kind == "int" else 64
             return fields.integer(bits, negative=negative), f"a whole number of {bits} bits{sign}"
+
+
+FORMS: Final[dict[type[Event], Form]] = {kind: Form(kind) for kind in (KaizenEvent, AgentAnchorEvent, AuraisEvent)}
+"""Of each class of events."""
+
+
+def faults(event: Event) -> list[InvalidEvent]:
+    """All that keeps cognistream from taking `event`, field by field; nothing when it takes it."""
+    form = FORMS[type(event)]
+    try:
+        form.encode(event, b"")
+    except InvalidEvent as error:
+        return list(form.faults(event)) or [error]
+    return []

@@ -11,8 +11,8 @@ import asyncio
 import os
 import struct
 import threading
-from collections.abc import Callable, Iterable, Mapping
-from itertools import groupby
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain, groupby, repeat
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, Self
@@ -20,11 +20,11 @@ from typing import Any, Final, Literal, Self
 from confluent_kafka import KafkaError, KafkaException
 
 from .catalog import id_of
-from .cloudevents import headers
+from .cloudevents import HERE, Origin, headers
 from .consequence import is_background
 from .errors import ClientError, InvalidEvent, NotDelivered, PublisherClosed
-from .events import AgentAnchorEvent, AuraisEvent, Event, KaizenEvent
-from .forms import Form
+from .events import Event
+from .forms import FORMS
 from .handles import Fates, Handle, Handles, Parcel
 from .identity import agent_key, now_ms
 from .keeper import NEVER, Keeper, Resent, WhenFull
@@ -35,7 +35,6 @@ from .spool import Spool
 Compression = Literal["none", "lz4", "zstd", "snappy", "gzip"]
 
 _FRAME: Final = struct.Struct(">bi")
-_FORMS: Final[dict[type[Event], Form]] = {kind: Form(kind) for kind in (KaizenEvent, AgentAnchorEvent, AuraisEvent)}
 
 
 class Publisher:
@@ -69,11 +68,12 @@ class Publisher:
     ) -> None:
         cluster = {"bootstrap.servers": kafka} if isinstance(kafka, str) else dict(kafka)
         ids = id_of if registry is None else Registry(registry).id_of
-        self._to = {kind: _Address(kind, prefix, source, ids) for kind in _FORMS}
+        self._to = {kind: _Address(kind, prefix, source, ids) for kind in FORMS}
         self._fates = Fates()
         self._lock = threading.Lock()
         self._closed = False
-        self._failures: list[ClientError] = []
+        self._failed = 0
+        self._first_failure: ClientError | None = None
         self._number = 0
         self._within = within
         settings = {"compression.type": compression, "linger.ms": linger * 1000, "delivery.timeout.ms": within * 1000}
@@ -93,13 +93,13 @@ class Publisher:
             self._wait_for_room()
         return handle
 
-    def publish_many(self, events: Iterable[Event]) -> Handles:
+    def publish_many(self, events: Iterable[Event], origins: Sequence[Origin] = ()) -> Handles:
         """Send `events` in their order; all are checked before the first is sent.
 
-        Raises InvalidEvent, whose `index` says which it is, SpoolFull (those before were published) and
-        PublisherClosed.
+        `origins` has one of each event, for a service that publishes what others told it. Raises InvalidEvent, whose
+        `index` says which it is, SpoolFull (those before were published) and PublisherClosed.
         """
-        handles = self._handles(events)
+        handles = self._handles(events, origins)
         for handle in handles:
             while not self._try(handle):
                 self._wait_for_room()
@@ -112,9 +112,9 @@ class Publisher:
             await asyncio.sleep(_PAUSE)
         return handle
 
-    async def publish_many_async(self, events: Iterable[Event]) -> Handles:
+    async def publish_many_async(self, events: Iterable[Event], origins: Sequence[Origin] = ()) -> Handles:
         """The same as `publish_many` for coroutines."""
-        handles = self._handles(events)
+        handles = self._handles(events, origins)
         for handle in handles:
             while not self._try(handle):
                 await asyncio.sleep(_PAUSE)
@@ -124,9 +124,9 @@ class Publisher:
         """Wait until every event's fate is known; NotDelivered when some failed since the last flush."""
         if not self._fates.wait(lambda: self.waiting == 0, timeout):
             raise TimeoutError(f"{self.waiting} events are neither acknowledged nor spooled after {timeout} s")
-        failures, self._failures = self._failures, []
-        if failures:
-            raise NotDelivered(f"{len(failures)} events were not delivered, the first because {failures[0]}")
+        failed, first, self._failed, self._first_failure = self._failed, self._first_failure, 0, None
+        if failed:
+            raise NotDelivered(f"{failed} events were not delivered, the first because {first}")
 
     @property
     def waiting(self) -> int:
@@ -171,26 +171,28 @@ class Publisher:
         address = self._address(type(event), None)
         return self._wrap(address, event, address.form.encode(event, address.frame), timestamp)
 
-    def _handles(self, events: Iterable[Event]) -> Handles:
+    def _handles(self, events: Iterable[Event], origins: Sequence[Origin]) -> Handles:
         """Checked and written in runs of one class."""
         all_events, now = list(events), now_ms()
+        from_ = chain(origins, repeat(HERE))
         made: list[Handle] = []
         for kind, group in groupby(all_events, type):
             address, run = self._address(kind, len(made)), list(group)
             values = address.form.encode_many(run, address.frame, len(made))
-            made += [self._wrap(address, event, value, now) for event, value in zip(run, values, strict=True)]
+            rows = zip(run, values, from_, strict=False)
+            made += [self._wrap(address, event, value, now, origin) for event, value, origin in rows]
         return Handles(made)
 
     def _address(self, kind: type[Event], index: int | None) -> _Address:
         try:
             return self._to[kind]
         except KeyError:
-            kinds = ", ".join(known.__name__ for known in _FORMS)
+            kinds = ", ".join(known.__name__ for known in FORMS)
             raise InvalidEvent("event", kind, f"an event of this package: {kinds}", index) from None
 
-    def _wrap(self, address: _Address, event: Event, value: bytes, timestamp: int) -> Handle:
+    def _wrap(self, address: _Address, event: Event, value: bytes, timestamp: int, origin: Origin = HERE) -> Handle:
         key = agent_key(event.tenant_id, event.agent_id)
-        parcel = Parcel(address.topic, key, value, timestamp, headers(event, key, address.source))
+        parcel = Parcel(address.topic, key, value, timestamp, headers(event, key, address.source, origin))
         return Handle(self._fates, event.event_id, parcel, is_background(event))
 
     def _try(self, handle: Handle) -> bool:
@@ -227,7 +229,8 @@ class Publisher:
 
     def _fail(self, handle: Handle, error: KafkaError) -> None:
         failure = NotDelivered(f"event {handle.event_id} for {handle.parcel.topic} was not delivered: {error.str()}")
-        self._failures.append(failure)
+        self._failed += 1
+        self._first_failure = self._first_failure or failure
         handle.settle(failure)
 
 
@@ -248,7 +251,7 @@ class _Address:
     """Where events of one class go, and what stands before their values."""
 
     def __init__(self, kind: type[Event], prefix: str, source: str | None, ids: Callable[[str], int]) -> None:
-        self.form = _FORMS[kind]
+        self.form = FORMS[kind]
         self.topic = f"{prefix}.{kind.TOPIC}" if prefix else kind.TOPIC
         self.frame = _FRAME.pack(0, ids(kind.TOPIC))
         self.source = source or f"/{kind.SOURCE}"
