@@ -13,6 +13,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
+from functools import partial
 
 import uvicorn
 
@@ -25,15 +26,19 @@ from connectors.gateway.app import app_of
 from connectors.gateway.checking import Checker
 from connectors.gateway.following import Follower
 from connectors.gateway.key_topic import TOPIC, KeyFollower
+from connectors.gateway.keys import ApiKey, KeyRing
 from connectors.gateway.limits import Limits, LimitStore
 from connectors.gateway.redis_limits import RedisLimits
 from connectors.gateway.rules import Rules
+from connectors.gateway.streams import Streams
 from connectors.gateway.view import View
 
 log = logging.getLogger(__name__)
 
 CONNECTIONS = 2_000
 """Requests at once beyond which the gateway answers 503."""
+UNREAD_S = 60
+"""Seconds that a client may leave what it is sent unread until its connection is cut."""
 STOP_S = 5
 """Seconds that requests under way get when it is told to stop."""
 
@@ -53,18 +58,35 @@ async def _serve(settings: Settings, listening: Callable[[str], None]) -> None:
     view = View(TopicAdmin(settings.confluent(), settings.prefix).check(), policy_of(settings))
     longest = view.policy.limits.longest_throttle_s * 1000
     with ExitStack() as open_:
-        where = _socket(settings)
+        where = bound_socket(settings)
         open_.callback(where.close)
         keys = open_.enter_context(KeyFollower(settings.confluent(), settings.topic(TOPIC)))
         ids = ids_of(settings)
         open_.enter_context(Follower(settings.confluent(), settings.topic, ids, view, _now_ms() - longest))
         async with _limits(settings, rules) as limits:
             checker = Checker(view, limits, rules, _now_ms)
-            gateway = Gateway(checker, keys.ring, _now_ms, lambda: [] if keys.loaded else ["the keys of gateway.keys"])
-            await _answer(settings, gateway, where, listening)
+            with Streams(settings.confluent(), settings.topic, ids, rules.streams, _active(keys.ring)) as streams:
+                waits = partial(_waits_for, keys)
+                gateway = Gateway(checker, keys.ring, _now_ms, waits, streams)
+                await _answer(settings, gateway, streams, where, listening)
 
 
-async def _answer(settings: Settings, gateway: Gateway, where: socket.socket, listening: Callable[[str], None]) -> None:
+class Server(uvicorn.Server):
+    """Ends the streams when it is told to stop: they would never end by themselves."""
+
+    def __init__(self, config: uvicorn.Config, streams: Streams) -> None:
+        super().__init__(config)
+        self._streams = streams
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop listening, let what is under way end."""
+        self._streams.stop()
+        await super().shutdown(sockets)
+
+
+async def _answer(
+    settings: Settings, gateway: Gateway, streams: Streams, where: socket.socket, listening: Callable[[str], None]
+) -> None:
     config = uvicorn.Config(
         app_of(gateway),
         log_config=None,
@@ -77,7 +99,16 @@ async def _answer(settings: Settings, gateway: Gateway, where: socket.socket, li
     )
     host, port = where.getsockname()[:2]
     listening(f"{'https' if settings.gateway_certificate else 'http'}://{host}:{port}")
-    await uvicorn.Server(config).serve(sockets=[where])
+    await Server(config, streams).serve(sockets=[where])
+
+
+def _waits_for(keys: KeyFollower) -> list[str]:
+    return [] if keys.loaded else ["the keys of gateway.keys"]
+
+
+def _active(ring: KeyRing) -> Callable[[ApiKey], bool]:
+    """Whether a key that was active once still is."""
+    return lambda key: ring.number(key.number).state(_now_ms()) == "active"
 
 
 @asynccontextmanager
@@ -90,9 +121,13 @@ async def _limits(settings: Settings, rules: Rules) -> AsyncIterator[LimitStore]
         yield shared
 
 
-def _socket(settings: Settings) -> socket.socket:
+def bound_socket(settings: Settings) -> socket.socket:
+    """What the gateway listens on. Raises PortTaken."""
     try:
-        return socket.create_server((settings.gateway_host, settings.gateway_port), backlog=CONNECTIONS)
+        where = socket.create_server((settings.gateway_host, settings.gateway_port), backlog=CONNECTIONS)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; connections have it from the socket that they came by
+            where.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_S * 1000)
+        return where
     except OSError as error:
         raise PortTaken(
             f"cannot listen on {settings.gateway_host}:{settings.gateway_port} ({error.strerror}). Set "

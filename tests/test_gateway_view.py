@@ -122,7 +122,7 @@ class Lane:
         self._producer.begin_transaction()
         for name, partition, value in records:
             at = time_ms or int(time.time() * 1000)
-            key = b"partition" if name == "audit.log" else KEY
+            key = b"partition" if name == "audit.log" else f"{value['tenant_id']}/{value['agent_id']}".encode()
             self._producer.produce(
                 full_name(self._prefix, name), encode(name, value, IDS), key, partition=partition, timestamp=at
             )

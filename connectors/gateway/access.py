@@ -19,6 +19,7 @@ from connectors.gateway.keys import ApiKey, KeyRing, Verb
 from connectors.gateway.limits import LimitsAway
 from connectors.gateway.messages import AGENT, Health
 from connectors.gateway.problems import MEDIA_TYPE, Problem, ProblemDetails
+from connectors.gateway.streams import Streams
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +35,7 @@ class Gateway:
     keys: KeyRing
     clock: Clock
     waits_for: Callable[[], list[str]] = list
+    streams: Streams | None = None
 
     async def caller(self, login: Login) -> ApiKey:
         """The key that the caller sent. Raises Problem 401; it is asked before anything else of a request is read."""

@@ -14,7 +14,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from connectors.gateway import agent_routes, checks, standing
+from connectors.gateway import agent_routes, checks, standing, stream_routes
 from connectors.gateway.access import Gateway
 from connectors.gateway.problems import Problem, wrong
 
@@ -25,6 +25,7 @@ def app_of(gateway: Gateway) -> FastAPI:
     _problems(app)
     app.include_router(checks.router_of(gateway))
     app.include_router(agent_routes.router_of(gateway))
+    app.include_router(stream_routes.router_of(gateway))
     app.include_router(standing.router_of(gateway))
     return app
 
