@@ -6,7 +6,6 @@ this process, the routes. It serves before it is ready: a check is denied, and /
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import signal
 import socket
@@ -16,6 +15,7 @@ from contextlib import ExitStack, asynccontextmanager
 from functools import partial
 
 import uvicorn
+import uvloop
 
 from agents.deciding import ids_of, policy_of
 from agents.readiness import PortTaken
@@ -50,7 +50,7 @@ def run(settings: Settings, listening: Callable[[str], None] = lambda _: None) -
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    asyncio.run(_serve(settings, listening))
+    uvloop.run(_serve(settings, listening))
 
 
 async def _serve(settings: Settings, listening: Callable[[str], None]) -> None:
@@ -67,7 +67,7 @@ async def _serve(settings: Settings, listening: Callable[[str], None]) -> None:
             checker = Checker(view, limits, rules, _now_ms)
             with Streams(settings.confluent(), settings.topic, ids, rules.streams, _active(keys.ring)) as streams:
                 waits = partial(_waits_for, keys)
-                gateway = Gateway(checker, keys.ring, _now_ms, waits, streams)
+                gateway = Gateway(checker, keys.ring, _now_ms, waits, streams=streams)
                 await _answer(settings, gateway, streams, where, listening)
 
 

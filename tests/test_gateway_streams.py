@@ -161,7 +161,7 @@ def test_one_may_begin_with_the_oldest_record_or_at_a_time(world: World) -> None
 
 
 def test_of_one_agent_and_of_one_type_nothing_else_is_told(world: World) -> None:
-    with world.listening(agent="acme/agent-9", type="access.granted") as listener:
+    with world.listening(agent="acme/agent-9", type="access_granted") as listener:
         world.decided(0, kind="access_granted")
         world.decided(0, agent="agent-9")
         wanted = world.decided(0, agent="agent-9", kind="access_granted")
@@ -203,7 +203,6 @@ def test_what_is_not_public_is_not_there_like_what_does_not_exist(world: World) 
         (TOPIC, {"agent": "other/agent-7"}, 403),
         (TOPIC, {"agent": "agent-7"}, 422),
         (TOPIC, {"type": "no.such"}, 422),
-        ("trust.levels", {"type": "active"}, 422),
         (TOPIC, {"from": "yesterday"}, 422),
     ],
 )

@@ -23,9 +23,11 @@ def app_of(gateway: Gateway) -> FastAPI:
     """The ASGI application."""
     app = FastAPI(title="cognistream gateway", version="1", docs_url=None, redoc_url=None, redirect_slashes=False)
     _problems(app)
+    app.router.routes.insert(0, checks.short_way(gateway))
     app.include_router(checks.router_of(gateway))
     app.include_router(agent_routes.router_of(gateway))
-    app.include_router(stream_routes.router_of(gateway))
+    if gateway.streams is not None:
+        app.include_router(stream_routes.router_of(gateway, gateway.streams))
     app.include_router(standing.router_of(gateway))
     return app
 

@@ -12,12 +12,13 @@ from connectors.gateway.access import Gateway, allow, problems
 from connectors.gateway.keys import ApiKey
 from connectors.gateway.messages import AGENT
 from connectors.gateway.problems import Problem, wrong
-from connectors.gateway.streaming import Wanted, type_field
-from connectors.gateway.streams import PUBLIC, OpenStream, Start
-from schemas.catalog import schema_of
+from connectors.gateway.streaming import Wanted, types_of
+from connectors.gateway.streams import PUBLIC, OpenStream, Start, Streams
 
 EVENTS: Final = "text/event-stream"
 _HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
+TYPES: Final = tuple(dict.fromkeys(name for topic in PUBLIC for name in types_of(topic)))
 
 Topic = Annotated[str, Path(description="a topic of decisions", json_schema_extra={"enum": list(PUBLIC)})]
 From = Annotated[
@@ -29,7 +30,14 @@ From = Annotated[
     ),
 ]
 Agent = Annotated[str | None, Query(pattern=AGENT, description="tenant/agent: its records only")]
-Type = Annotated[str | None, Query(alias="type", max_length=64, description="records of this type only")]
+Type = Annotated[
+    str | None,
+    Query(
+        alias="type",
+        description="only records whose `event_type` this is, or `kind` of trust.changes",
+        json_schema_extra={"anyOf": [{"enum": list(TYPES)}, {"type": "null"}]},
+    ),
+]
 LastEventId = Annotated[
     str | None,
     Header(alias="Last-Event-ID", description="the id of the last event that was read: go on behind it"),
@@ -58,12 +66,12 @@ _ANSWER: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
-def router_of(gateway: Gateway) -> APIRouter:
+def router_of(gateway: Gateway, streams: Streams) -> APIRouter:
     """GET /v1/streams/TOPIC."""
     router, caller = APIRouter(), Depends(gateway.caller)
     answers = _ANSWER | problems(400, 401, 403, 404, 422, 429, 503)
 
-    @router.get("/v1/streams/{topic}", response_class=EventStream, responses=answers)
+    @router.get("/v1/streams/{topic}", response_class=StreamingResponse, responses=answers)
     async def stream(
         topic: Topic,
         start: From = "latest",
@@ -76,26 +84,13 @@ def router_of(gateway: Gateway) -> APIRouter:
         allow(key, "read", agent)
         if topic not in PUBLIC:
             raise Problem(404, "no-such-stream", f"there are streams of {', '.join(PUBLIC)}")
-        _check_type(topic, kind)
-        if gateway.streams is None:
-            raise Problem(503, "no-stream", "this gateway serves no streams")
-        wanted = Wanted(topic, key.tenant_id, agent, None if kind is None else kind.replace(".", "_"))
-        return EventStream(await gateway.streams.open(key, wanted, Start(last or None, _since(start))))
+        if kind not in (None, *TYPES):
+            raise wrong([("/type", f"there are the types {', '.join(TYPES)}")])
+        wanted = Wanted(topic, key.tenant_id, agent, kind)
+        return EventStream(await streams.open(key, wanted, Start(last or None, _since(start))))
 
     return router
 
 
 def _since(start: str) -> int | None:
     return {"latest": None, "earliest": 0}[start] if start.isalpha() else int(start)
-
-
-def _check_type(topic: str, kind: str | None) -> None:
-    """Raises Problem 422 for a type that no record of the topic is of."""
-    if kind is None:
-        return
-    field = type_field(topic)
-    if field is None:
-        raise wrong([("/query/type", f"records of {topic} have no type")])
-    known = next(one["type"]["symbols"] for one in schema_of(topic)["fields"] if one["name"] == field)
-    if kind.replace(".", "_") not in known:
-        raise wrong([("/query/type", f"records of {topic} are of the types {', '.join(known)}")])

@@ -56,28 +56,42 @@ class Wanted:
 
     def value(self, value: dict[str, Any] | None) -> bool:
         """Whether the record of that value is one."""
-        return self.kind is None or (value is not None and value.get(type_field(self.topic) or "") == self.kind)
+        field = _type_field(self.topic)
+        told = None if value is None or field is None else value[field["name"]]
+        return self.kind in (None, told)
 
 
-def type_field(topic: str) -> str | None:
+def _type_field(topic: str) -> dict[str, Any] | None:
     """The field of a topic's records that says of which type they are, None where all are of one."""
-    names = {field["name"] for field in schema_of(topic)["fields"]}
-    return next((name for name in ("event_type", "kind") if name in names), None)
+    fields = {field["name"]: field for field in schema_of(topic)["fields"]}
+    return fields.get("event_type") or fields.get("kind")
+
+
+def types_of(topic: str) -> list[str]:
+    """The types that records of `topic` may be of."""
+    field = _type_field(topic)
+    return [] if field is None else list(field["type"]["symbols"])
 
 
 class Stream:
     """A way from `start` (by partition, the next offset) through the topic of `tail`; any thread may go on with it.
 
-    `open_log` opens the topic anew for a stream that reads for itself.
+    `open_log` opens the topic anew for a stream that reads for itself; `own` reads on from `start` already.
     """
 
     def __init__(
-        self, tail: Tail, start: Sequence[int], wanted: Wanted, ids: SchemaIds, open_log: Callable[[], TopicLog]
+        self,
+        tail: Tail,
+        start: Sequence[int],
+        wanted: Wanted,
+        ids: SchemaIds,
+        open_log: Callable[[], TopicLog],
+        own: TopicLog | None = None,
     ) -> None:
         self.places = list(start)
         self._tail, self._wanted, self._ids, self._open_log = tail, wanted, ids, open_log
         self._reads_at: int | None = None
-        self._own: TopicLog | None = None
+        self._own = own
         self._steps: deque[Entry | End | Gap] = deque()
         self._lock = threading.Lock()
         self._closed = False

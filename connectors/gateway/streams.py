@@ -13,6 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Self, TypeVar
 
 from fastapi.sse import format_sse_event
@@ -108,16 +109,16 @@ class Streams:
     async def open(self, key: ApiKey, wanted: Wanted, start: Start) -> OpenStream:
         """A stream for the holder of `key`, which closes it. Raises Problem 400, 429 and 503."""
         self._seat(key)
-        moved = asyncio.Event()
+        moved, open_log = asyncio.Event(), partial(self._log, wanted.topic)
         shared: _Shared | None = None
         try:
             shared = await self._share(wanted.topic, moved)
             tail = shared.tail
-            begin = await self.run(lambda: _begin(tail, start))
+            begin, own = await self.run(lambda: _begin(tail, start, open_log))
         except BaseException as error:
             self._leave(key, wanted.topic, shared, moved)
             raise _problem(error, wanted.topic) from None
-        stream = Stream(tail, begin, wanted, self._ids, lambda: self._log(wanted.topic))
+        stream = Stream(tail, begin, wanted, self._ids, open_log, own)
         return OpenStream(self, stream, moved, key, lambda: self._leave(key, wanted.topic, shared, moved))
 
     def goes_on(self, key: ApiKey) -> bool:
@@ -222,21 +223,35 @@ def _wake(listeners: set[asyncio.Event]) -> None:
         listener.set()
 
 
-def _begin(tail: Tail, start: Start) -> list[int]:
-    """By partition, the first offset. Raises PlacesError."""
-    if start.after is not None:
-        return _behind(tail, start.after)
-    if start.since is None:
-        return tail.ring.places()
-    return [first for first, _ in tail.log.spans()] if start.since == 0 else tail.log.since(start.since)
+def _begin(tail: Tail, start: Start, open_log: Callable[[], TopicLog]) -> tuple[list[int], TopicLog | None]:
+    """By partition, the first offset, and a log that reads on from there if one had to be opened. Raises PlacesError.
+
+    The tail's own log cannot be asked: it is being read by another thread.
+    """
+    after = None if start.after is None else places.read(start.after, tail.log.partitions)
+    if after is None and start.since is None:
+        return tail.ring.places(), None
+    if after is not None and tail.ring.holds(after):
+        return after, None
+    own = open_log()
+    try:
+        found = _since(own, start.since or 0) if after is None else _behind(own, after)
+        own.assign(found)
+    except BaseException:
+        own.close()
+        raise
+    return found, own
 
 
-def _behind(tail: Tail, after: str) -> list[int]:
-    found = places.read(after, tail.log.partitions)
-    for partition, (place, (_, end)) in enumerate(zip(found, tail.log.spans(), strict=True)):
+def _since(own: TopicLog, time_ms: int) -> list[int]:
+    return own.since(time_ms) if time_ms else [first for first, _ in own.spans()]
+
+
+def _behind(own: TopicLog, after: list[int]) -> list[int]:
+    for partition, (place, (_, end)) in enumerate(zip(after, own.spans(), strict=True)):
         if place > end:
             raise PlacesError(f"partition {partition} ends at {end}, before {place}: was the topic made anew?")
-    return found
+    return after
 
 
 async def _set(event: asyncio.Event, within: float) -> None:

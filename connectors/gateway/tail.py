@@ -56,6 +56,12 @@ class Ring:
         with self._lock:
             return [end or 0 for end in self.ends]
 
+    def holds(self, places: Sequence[int]) -> bool:
+        """Whether all `places` lie in what is here."""
+        with self._lock:
+            spans = zip(places, self.starts, self.ends, strict=True)
+            return all(start is not None and start <= place <= (end or 0) for place, start, end in spans)
+
     def join(self, places: Sequence[int]) -> int | None:
         """The number to begin with for a reader that has read up to `places`; None when it needs what is not here.
 

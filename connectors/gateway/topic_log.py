@@ -44,7 +44,10 @@ class End(NamedTuple):
 
 
 class TopicLog:
-    """A topic (full name), outside any group. Raises BrokerUnreachable and TopicsUnfit, here and in every method."""
+    """A topic (full name), outside any group. Raises BrokerUnreachable and TopicsUnfit, here and in every method.
+
+    One thread at a time: confluent-kafka lets no other question be answered while one thread reads.
+    """
 
     def __init__(self, connection: Mapping[str, str], topic: str) -> None:
         self.topic = topic
