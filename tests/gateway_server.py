@@ -55,7 +55,8 @@ class Served:
         headers = {"Authorization": f"Bearer {key}"} | ({} if last is None else {"Last-Event-ID": last})
         where = f"{self.url}/v1/streams/{topic}"
         with httpx.stream("GET", where, params=query, headers=headers, timeout=timeout) as answer:
-            yield Listener(answer)
+            listener = Listener(answer)  # kept here: an answer whose reader is forgotten is closed
+            yield listener
 
 
 class Listener:

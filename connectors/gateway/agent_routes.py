@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Query, Response
+from pydantic import BaseModel, ConfigDict, Field
 
 from connectors.gateway.access import Agent, Gateway, allow, problems
 from connectors.gateway.bodies import JSON
@@ -19,16 +20,20 @@ from connectors.publisher import PublishError, agent_key
 LOOKED_AT: Final = 1_000
 """Agents that one request looks at, so that no other waits long for it."""
 
-WantedTier = Annotated[Tier | None, Query(description="only agents with this tier in force")]
-Limit = Annotated[int, Query(ge=1, le=500, description="agents of a page at most")]
-Cursor = Annotated[
-    str,
-    Query(
+
+class Asked(BaseModel):
+    """What may stand behind the question mark."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    tier: Tier | None = Field(default=None, description="only agents with this tier in force")
+    limit: int = Field(default=100, ge=1, le=500, description="agents of a page at most")
+    cursor: str = Field(
+        default="",
         max_length=1024,
         pattern=r"^([A-Za-z0-9_-]{4})*([A-Za-z0-9_-]{2,3})?$",
         description="`next` of the page before; without it, the first page",
-    ),
-]
+    )
 
 
 def router_of(gateway: Gateway) -> APIRouter:
@@ -36,13 +41,11 @@ def router_of(gateway: Gateway) -> APIRouter:
     router, caller = APIRouter(), Depends(gateway.caller)
 
     @router.get("/v1/agents", response_model=AgentsPage, responses=problems(401, 403, 422))
-    async def agents(
-        tier: WantedTier = None, limit: Limit = 100, cursor: Cursor = "", key: ApiKey = caller
-    ) -> Response:
+    async def agents(asked: Annotated[Asked, Query()], key: ApiKey = caller) -> Response:
         """What is known now of the agents of the key's tenant, in the order of their names."""
         allow(key, "read")
-        keys = gateway.checker.view.keys(key.tenant_id, _after(cursor), LOOKED_AT)
-        found, last = _chosen(gateway, keys, tier, limit)
+        keys = gateway.checker.view.keys(key.tenant_id, _after(asked.cursor), LOOKED_AT)
+        found, last = _chosen(gateway, keys, asked)
         more = len(keys) == LOOKED_AT or (last is not None and last != keys[-1])
         page = AgentsPage.model_construct(agents=found, next=_cursor(last) if more and last is not None else None)
         return Response(page.model_dump_json(), media_type=JSON)
@@ -72,17 +75,15 @@ def _known(gateway: Gateway, key: bytes, tier: Tier | None = None) -> AgentAnswe
     return AgentAnswer.of(key.decode(errors="backslashreplace"), known, view.age_ms(now, known.partition))
 
 
-def _chosen(
-    gateway: Gateway, keys: Iterable[bytes], tier: Tier | None, limit: int
-) -> tuple[list[AgentAnswer], bytes | None]:
-    """The first agents of `keys` with that tier, and the last key that was looked at."""
+def _chosen(gateway: Gateway, keys: Iterable[bytes], asked: Asked) -> tuple[list[AgentAnswer], bytes | None]:
+    """The first agents of `keys` that were asked for, and the last key that was looked at."""
     found: list[AgentAnswer] = []
     last = None
     for last in keys:
-        answer = _known(gateway, last, tier)
+        answer = _known(gateway, last, asked.tier)
         if answer is not None:
             found.append(answer)
-            if len(found) == limit:
+            if len(found) == asked.limit:
                 break
     return found, last
 

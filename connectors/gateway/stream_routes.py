@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Depends, Header, Path, Query
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from connectors.gateway.access import Gateway, allow, problems
 from connectors.gateway.keys import ApiKey
 from connectors.gateway.messages import AGENT
-from connectors.gateway.problems import Problem, wrong
+from connectors.gateway.problems import Problem
 from connectors.gateway.streaming import Wanted, types_of
 from connectors.gateway.streams import PUBLIC, OpenStream, Start, Streams
 
@@ -21,27 +22,32 @@ _HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 TYPES: Final = tuple(dict.fromkeys(name for topic in PUBLIC for name in types_of(topic)))
 
 Topic = Annotated[str, Path(description="a topic of decisions", json_schema_extra={"enum": list(PUBLIC)})]
-From = Annotated[
-    str,
-    Query(
-        alias="from",
-        pattern=r"^(latest|earliest|[0-9]{1,15})$",
-        description="where to begin without Last-Event-ID: `latest`, `earliest`, or a time in ms since 1970",
-    ),
-]
-Agent = Annotated[str | None, Query(pattern=AGENT, description="tenant/agent: its records only")]
-Type = Annotated[
-    str | None,
-    Query(
-        alias="type",
-        description="only records whose `event_type` this is, or `kind` of trust.changes",
-        json_schema_extra={"anyOf": [{"enum": list(TYPES)}, {"type": "null"}]},
-    ),
-]
 LastEventId = Annotated[
     str | None,
     Header(alias="Last-Event-ID", description="the id of the last event that was read: go on behind it"),
 ]
+
+
+class Asked(BaseModel):
+    """What may stand behind the question mark."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    start: str = Field(
+        default="latest",
+        alias="from",
+        pattern=r"^(latest|earliest|[0-9]{1,15})$",
+        description="where to begin without Last-Event-ID: `latest`, `earliest`, or a time in ms since 1970",
+    )
+    agent: str | None = Field(default=None, pattern=AGENT, description="tenant/agent: its records only")
+    kind: Literal[TYPES] | None = Field(  # type: ignore[valid-type]
+        default=None, alias="type", description="only records whose `event_type` this is, or `kind` of trust.changes"
+    )
+
+    def after(self, last: str | None) -> Start:
+        """Where the stream begins."""
+        since = {"latest": None, "earliest": 0}[self.start] if self.start.isalpha() else int(self.start)
+        return Start(last or None, since)
 
 
 class EventStream(StreamingResponse):
@@ -73,24 +79,13 @@ def router_of(gateway: Gateway, streams: Streams) -> APIRouter:
 
     @router.get("/v1/streams/{topic}", response_class=StreamingResponse, responses=answers)
     async def stream(
-        topic: Topic,
-        start: From = "latest",
-        agent: Agent = None,
-        kind: Type = None,
-        last: LastEventId = None,
-        key: ApiKey = caller,
+        topic: Topic, asked: Annotated[Asked, Query()], last: LastEventId = None, key: ApiKey = caller
     ) -> EventStream:
         """The records of a topic of decisions that are of the key's tenant, as they are committed."""
-        allow(key, "read", agent)
+        allow(key, "read", asked.agent)
         if topic not in PUBLIC:
             raise Problem(404, "no-such-stream", f"there are streams of {', '.join(PUBLIC)}")
-        if kind not in (None, *TYPES):
-            raise wrong([("/type", f"there are the types {', '.join(TYPES)}")])
-        wanted = Wanted(topic, key.tenant_id, agent, kind)
-        return EventStream(await streams.open(key, wanted, Start(last or None, _since(start))))
+        wanted = Wanted(topic, key.tenant_id, asked.agent, asked.kind)
+        return EventStream(await streams.open(key, wanted, asked.after(last)))
 
     return router
-
-
-def _since(start: str) -> int | None:
-    return {"latest": None, "earliest": 0}[start] if start.isalpha() else int(start)
