@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import signal
 import socket
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
@@ -37,6 +38,9 @@ log = logging.getLogger(__name__)
 
 CONNECTIONS = 2_000
 """Requests at once beyond which the gateway answers 503."""
+SWITCH_S = 0.0005
+"""Seconds that a thread which follows a topic may hold the interpreter while a check waits: Python's 5 ms are more than
+a check may take."""
 UNREAD_S = 60
 """Seconds that a client may leave what it is sent unread until its connection is cut."""
 STOP_S = 5
@@ -50,6 +54,7 @@ def run(settings: Settings, listening: Callable[[str], None] = lambda _: None) -
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
+    sys.setswitchinterval(SWITCH_S)
     uvloop.run(_serve(settings, listening))
 
 

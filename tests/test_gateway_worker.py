@@ -100,11 +100,15 @@ def test_a_suspended_agent_is_admitted_no_more_until_it_is_reinstated(governed: 
     until(lambda: governed.check("planner", "sandbox:run") == ("ALLOW", "allowed"))
 
 
-def test_a_violation_takes_the_tier_that_opened_the_action(governed: Governed) -> None:
+def test_a_violation_takes_the_tier_that_opened_the_action_and_the_next_one_all(governed: Governed) -> None:
     governed.happens("buyer", "agent_registered", creation="promoted")
-    until(lambda: governed.check("buyer", "data:read/public") == ("ALLOW", "allowed"))
+    for _ in range(5):
+        governed.happens("buyer", "execution_completed", risk="critical")
+    until(lambda: governed.check("buyer", "data:read/internal") == ("ALLOW", "allowed"))
+    governed.happens("buyer", "security_violation", severity="minor")
+    until(lambda: governed.check("buyer", "data:read/internal") == ("ESCALATE", "tier_too_low"))
     governed.happens("buyer", "security_violation", severity="critical")
-    until(lambda: governed.check("buyer", "data:read/public") == ("ESCALATE", "tier_too_low"))
+    until(lambda: governed.check("buyer", "sandbox:run") == ("DENY", "suspended"))
 
 
 def test_what_is_decided_is_streamed_and_the_agents_are_listed(governed: Governed) -> None:
