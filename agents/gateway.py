@@ -7,46 +7,41 @@ this process, the routes. It serves before it is ready: a check is denied, and /
 from __future__ import annotations
 
 import asyncio
-import logging
 import signal
-import socket
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager, suppress
+from functools import partial
 
-import uvicorn
+import uvloop
 
 from agents.deciding import ids_of, policy_of
-from agents.readiness import PortTaken
-from agents.settings import Settings, SettingsError
+from agents.serving import bound_socket, serve
+from agents.settings import Settings
 from cognistream_client import ClientError
 from cognistream_client import Publisher as EventPublisher
 from connectors.admin import TopicAdmin
 from connectors.gateway.access import Gateway
-from connectors.gateway.app import app_of
 from connectors.gateway.checking import Checker
 from connectors.gateway.following import Follower
 from connectors.gateway.gcra import Bucket
-from connectors.gateway.guard import GuardedProtocol
 from connectors.gateway.idempotency import Turns
 from connectors.gateway.key_topic import TOPIC, KeyFollower
+from connectors.gateway.keys import ApiKey, KeyRing
 from connectors.gateway.limits import Limits, LimitStore
 from connectors.gateway.publishing import Publishing
 from connectors.gateway.redis_limits import RedisLimits
 from connectors.gateway.redis_turns import RedisTurns
 from connectors.gateway.rules import Rules
 from connectors.gateway.sqlite_turns import SqliteTurns
+from connectors.gateway.streams import Streams
 from connectors.gateway.view import View
 from schemas.errors import CognistreamError
 
-log = logging.getLogger(__name__)
-
-CONNECTIONS = 2_000
-"""Requests at once beyond which the gateway answers 503."""
-KEEP_ALIVE_S = 15
-"""Seconds that a connection may rest between two requests."""
-STOP_S = 5
-"""Seconds that requests under way get when it is told to stop."""
+SWITCH_S = 0.0005
+"""Seconds that a thread which follows a topic may hold the interpreter while a check waits: Python's 5 ms are more than
+a check may take."""
 
 
 def run(settings: Settings, listening: Callable[[str], None] = lambda _: None) -> None:
@@ -56,7 +51,8 @@ def run(settings: Settings, listening: Callable[[str], None] = lambda _: None) -
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    asyncio.run(_serve(settings, listening))
+    sys.setswitchinterval(SWITCH_S)
+    uvloop.run(_serve(settings, listening))
 
 
 async def _serve(settings: Settings, listening: Callable[[str], None]) -> None:
@@ -64,49 +60,26 @@ async def _serve(settings: Settings, listening: Callable[[str], None]) -> None:
     view = View(TopicAdmin(settings.confluent(), settings.prefix).check(), policy_of(settings))
     longest = view.policy.limits.longest_throttle_s * 1000
     with ExitStack() as open_:
-        where = _socket(settings)
+        where = bound_socket(settings)
         open_.callback(where.close)
         keys = open_.enter_context(KeyFollower(settings.confluent(), settings.topic(TOPIC)))
         ids = ids_of(settings)
         open_.enter_context(Follower(settings.confluent(), settings.topic, ids, view, _now_ms() - longest))
+        streams = Streams(settings.confluent(), settings.topic, ids, rules.streams, _active(keys.ring))
+        open_.enter_context(streams)
         async with _limits(settings, rules) as limits, _publishing(settings, rules, limits) as publishing:
             checker = Checker(view, limits, rules, _now_ms)
-            waits_for = lambda: [] if keys.loaded else ["the keys of gateway.keys"]  # noqa: E731
-            gateway = Gateway(checker, keys.ring, _now_ms, waits_for, publishing)
-            await _answer(settings, gateway, where, listening)
+            gateway = Gateway(checker, keys.ring, _now_ms, partial(_waits_for, keys), publishing, streams)
+            await serve(settings, gateway, where, listening)
 
 
-async def _answer(settings: Settings, gateway: Gateway, where: socket.socket, listening: Callable[[str], None]) -> None:
-    config = serving(settings, gateway)
-    host, port = where.getsockname()[:2]
-    listening(f"{'https' if settings.gateway_certificate else 'http'}://{host}:{port}")
-    await uvicorn.Server(config).serve(sockets=[where])
+def _waits_for(keys: KeyFollower) -> list[str]:
+    return [] if keys.loaded else ["the keys of gateway.keys"]
 
 
-def serving(settings: Settings, gateway: Gateway) -> uvicorn.Config:
-    """How the gateway is served. Raises SettingsError for files of TLS that do not fit."""
-    config = uvicorn.Config(
-        app_of(gateway),
-        http=GuardedProtocol,
-        ws="none",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_keep_alive=KEEP_ALIVE_S,
-        limit_concurrency=CONNECTIONS,
-        timeout_graceful_shutdown=STOP_S,
-        ssl_certfile=settings.gateway_certificate,
-        ssl_keyfile=settings.gateway_key,
-    )
-    names = "COGNISTREAM_GATEWAY_CERTIFICATE and COGNISTREAM_GATEWAY_KEY"
-    if (settings.gateway_certificate is None) != (settings.gateway_key is None):
-        raise SettingsError(f"{names} belong together: give both, or none for plain HTTP")
-    try:
-        config.load()
-    except OSError as error:
-        raise SettingsError(f"{names} cannot be used: {error}") from None
-    return config
+def _active(ring: KeyRing) -> Callable[[ApiKey], bool]:
+    """Whether a key that was active once still is."""
+    return lambda key: ring.number(key.number).state(_now_ms()) == "active"
 
 
 @asynccontextmanager
@@ -140,16 +113,6 @@ def _turns(settings: Settings) -> Turns:
     if url:
         return RedisTurns(url, prefix=settings.prefix)
     return SqliteTurns(settings.state / "gateway" / f"{settings.prefix or 'live'}-turns.sqlite")
-
-
-def _socket(settings: Settings) -> socket.socket:
-    try:
-        return socket.create_server((settings.gateway_host, settings.gateway_port), backlog=CONNECTIONS)
-    except OSError as error:
-        raise PortTaken(
-            f"cannot listen on {settings.gateway_host}:{settings.gateway_port} ({error.strerror}). Set "
-            "COGNISTREAM_GATEWAY_PORT to another one, or to 0 for any."
-        ) from None
 
 
 def _now_ms() -> int:

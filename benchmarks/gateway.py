@@ -1,15 +1,13 @@
 """`python -m benchmarks.gateway`: how long a check takes at a given rate, beside an endpoint that does nothing.
 
-Both are routes of one application in a process of its own, asked over loopback on connections that stay open. Requests
-are due at fixed times, and their time counts from when they were due: a server that falls behind is not asked less. The
-view is given, not followed; limits are the process's, or those of a Redis (`--redis redis://127.0.0.1:6379/0`).
+Both are routes of one application in a process of its own, served as `agents.gateway` serves, asked over loopback by
+`benchmarks.load`: open loop, time from when a request was due. The view is given, not followed; limits are the
+process's, or those of a Redis (`--redis redis://127.0.0.1:6379/0`).
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
-import json
 import multiprocessing
 import socket
 import time
@@ -18,7 +16,9 @@ from typing import Any
 import numpy as np
 import psutil
 import uvicorn
+import uvloop
 
+from benchmarks.load import Load, Loaded
 from connectors.gateway.access import Gateway
 from connectors.gateway.app import app_of
 from connectors.gateway.checking import Checker
@@ -29,7 +29,6 @@ from connectors.gateway.rules import Rules
 from connectors.gateway.view import View
 from streams.policy import Policy
 
-CONNECTIONS = 32
 AGENTS = 10_000
 WARM_UP = 0.2
 """Part of the requests at the beginning that is not counted."""
@@ -60,58 +59,58 @@ def serve(where: socket.socket, ring: KeyRing, redis: str | None) -> None:
         return body
 
     config = uvicorn.Config(app, log_config=None, access_log=False)
-    asyncio.run(uvicorn.Server(config).serve(sockets=[where]))
+    uvloop.run(uvicorn.Server(config).serve(sockets=[where]))
 
 
-async def ask(port: int, path: str, key: str, rate: float, count: int) -> list[float]:
-    """Milliseconds from due to answered of `count` requests, `rate` a second."""
-    begun, taken = time.perf_counter() + 0.1, np.zeros(count)
-    due = iter(range(count))
+def measured(port: int, path: str, key: str, rate: float, count: int) -> Loaded:
+    """`count` requests to `path`, `rate` a second."""
+    head = f"POST {path} HTTP/1.1\r\nHost: gateway\r\nContent-Type: application/json\r\n"
+    told = f"{head}Authorization: Bearer {key}\r\nContent-Length: ".encode()
 
-    async def connection() -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        for number in due:
-            at = begun + number / rate
-            await asyncio.sleep(max(0.0, at - time.perf_counter()))
-            body = json.dumps({"agent": f"acme/agent-{number % AGENTS}", "action": "comm:internal/chat"})
-            head = f"POST {path} HTTP/1.1\r\nHost: gateway\r\nContent-Type: application/json\r\n"
-            writer.write(f"{head}Authorization: Bearer {key}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
-            answer = await reader.readuntil(b"\r\n\r\n")
-            length = int(answer.lower().split(b"content-length:", 1)[1].split(b"\r\n", 1)[0])
-            told = await reader.readexactly(length)
-            if not answer.startswith(b"HTTP/1.1 200") or (path == "/v1/check" and b'"ALLOW"' not in told):
-                raise SystemExit(f"{path}: {answer.decode()}{told.decode()}")
-            taken[number] = (time.perf_counter() - at) * 1000
-        writer.close()
+    def request(number: int) -> bytes:
+        body = b'{"agent": "acme/agent-%d", "action": "comm:internal/chat"}' % (number % AGENTS)
+        return b"%s%d\r\n\r\n%s" % (told, len(body), body)
 
-    await asyncio.gather(*(connection() for _ in range(CONNECTIONS)))
-    return [float(ms) for ms in taken[int(count * WARM_UP) :]]
+    def accept(answer: bytes) -> None:
+        if not answer.startswith(b"HTTP/1.1 200") or (path == "/v1/check" and b'"ALLOW"' not in answer):
+            raise SystemExit(f"{path}: {answer.decode()}")
+
+    load = Load(port, request, accept)
+    try:
+        return load.run(rate, count)
+    finally:
+        load.close()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gateway", description=__doc__)
     parser.add_argument("--rate", type=float, default=2_000, help="requests a second (2,000)")
     parser.add_argument("--seconds", type=float, default=10, help="seconds of each measurement (10)")
+    parser.add_argument("--rounds", type=int, default=1, help="times that both are measured, in turns (1)")
     parser.add_argument("--redis", metavar="URL", help="measure with limits in this Redis")
     given = parser.parse_args()
-    where, ring = socket.create_server(("127.0.0.1", 0)), KeyRing()
+    where, ring = socket.create_server(("127.0.0.1", 0), backlog=128), KeyRing()
     text, key = make("bench", "acme", ("check",), (), now_ms())
     ring.take(key)
     server = multiprocessing.get_context("fork").Process(target=serve, args=(where, ring, given.redis), daemon=True)
     server.start()
     try:
         process, count = psutil.Process(server.pid), int(given.rate * given.seconds)
-        for path in ("/bare", "/v1/check"):
+        for path in ("/bare", "/v1/check") * given.rounds:
             before = process.cpu_times()
-            taken = asyncio.run(ask(where.getsockname()[1], path, text, given.rate, count))
+            loaded = measured(where.getsockname()[1], path, text, given.rate, count)
             after = process.cpu_times()
             cpu = (after.user + after.system - before.user - before.system) * 1e6 / count
-            shares = np.percentile(taken, (50, 99, 99.9))
-            told = "   ".join(f"{name} {ms:.2f} ms" for name, ms in zip(("p50", "p99", "p99.9"), shares, strict=True))
-            print(f"{path:<10} {told}   server {cpu:.0f} us of CPU a request")
+            print(f"{path:<10} {_line(loaded, count)}   server {cpu:.0f} us of CPU a request", flush=True)
     finally:
         server.terminate()
         server.join()
+
+
+def _line(loaded: Loaded, count: int) -> str:
+    told = "   ".join(f"{name} {ms:.2f} ms" for name, ms in loaded.percentiles(WARM_UP).items())
+    late = float(np.percentile(loaded.late[int(count * WARM_UP) :], 99))
+    return f"{told}   {count / loaded.seconds:,.0f} a second   sent late p99 {late:.2f} ms"
 
 
 if __name__ == "__main__":

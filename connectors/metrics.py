@@ -85,6 +85,8 @@ CHECK_SECONDS: Final = Histogram("cognistream_check_seconds", "Time of one check
 VIEW_AGE_SECONDS: Final = Gauge("cognistream_view_age_seconds", "Age of what the gateway knows of agents")
 # Agents that the gateway knows of.
 VIEW_AGENTS: Final = Gauge("cognistream_view_agents", "Agents that the gateway knows of")
+# Clients that follow a topic now. At its limit (64, or the rules') further ones are turned away.
+STREAMS: Final = Gauge("cognistream_streams", "Streams of decisions that are open")
 
 # Events that the gateway took for callers and Kafka has acknowledged.
 EVENTS_TAKEN: Final = Counter("cognistream_events_taken", "Events published through the gateway", ["source"])

@@ -16,7 +16,7 @@ import httpx
 import pytest
 import uvicorn
 
-from agents.gateway import serving
+from agents.serving import serving
 from agents.settings import Settings, SettingsError
 from connectors.gateway.access import Gateway
 from connectors.gateway.guard import HEAD_BYTES, GuardedProtocol

@@ -11,11 +11,12 @@ import pytest
 
 from connectors.gateway.access import Gateway
 from connectors.gateway.app import app_of
+from connectors.gateway.checking import Checker
 from connectors.gateway.keys import ApiKey, KeyRefused, KeyRing, make
 from connectors.gateway.limits import LimitsAway
 
 from .test_gateway_checking import Away, checker
-from .test_gateway_view import KEY, NOW, decision
+from .test_gateway_view import DAY, KEY, NOW, decision, level
 
 ASK = {"agent": "acme/agent-7", "action": "data:read/internal"}
 
@@ -109,6 +110,87 @@ async def test_what_is_known_of_an_agent_is_told_with_its_age(keys: Keys) -> Non
             assert (told["agent"], told["score"], told["tier"], told["age_s"]) == ("acme/agent-7", 600, "T3", 1.0)
             assert (told["status"], told["why"], told["throttled_until"]) == ("active", "trust.signal", NOW + 20_000)
         problem(await client.get("/v1/agents/acme/nobody"), 404)
+
+
+def fleet() -> Checker:
+    """Agents of two tenants: acme/a-00 to a-24, of T3 with 600 and every fifth idle for half a year, and another's."""
+    asked = checker()
+    for number in range(25):
+        told = level(points=600_000, tier="T3", last=NOW - (0 if number % 5 else 182 * DAY))
+        asked.view.take_level(b"acme/a-%02d" % number, 0, told)
+    asked.view.take_level(b"acme-2/a-00", 0, level())
+    asked.view.take_level(b"acm/a-00", 0, level())
+    return asked
+
+
+async def paged(client: httpx.AsyncClient, **query: Any) -> list[list[dict[str, Any]]]:
+    """All pages, each as its agents."""
+    pages, cursor = [], None
+    while not pages or cursor is not None:
+        more = {} if cursor is None else {"cursor": cursor}
+        told = (await client.get("/v1/agents", params=query | more)).json()
+        pages.append(told["agents"])
+        cursor = told["next"]
+    return pages
+
+
+async def test_the_agents_of_the_tenant_are_told_in_pages_each_once(keys: Keys) -> None:
+    async with client_of(Gateway(fleet(), keys.ring, lambda: NOW), keys.reader) as client:
+        pages = await paged(client, limit=10)
+        one = (await client.get("/v1/agents/acme/a-07")).json()
+    assert [len(page) for page in pages] == [10, 10, 6]
+    agents = [agent for page in pages for agent in page]
+    assert [agent["agent"] for agent in agents] == [*(f"acme/a-{number:02d}" for number in range(25)), "acme/agent-7"]
+    assert one in agents
+
+
+async def test_agents_are_chosen_by_the_tier_in_force_after_decay(keys: Keys) -> None:
+    async with client_of(Gateway(fleet(), keys.ring, lambda: NOW), keys.reader) as client:
+        (found,) = await paged(client, tier="T2")
+    assert [agent["agent"] for agent in found] == [f"acme/a-{number:02d}" for number in range(0, 25, 5)]
+    assert {(agent["score"], agent["stored_score"], agent["stored_tier"]) for agent in found} == {(300, 600, "T3")}
+
+
+async def test_pages_stay_whole_while_agents_come_and_go(keys: Keys) -> None:
+    asked = fleet()
+    async with client_of(Gateway(asked, keys.ring, lambda: NOW), keys.reader) as client:
+        first = (await client.get("/v1/agents", params={"limit": 10})).json()
+        asked.view.take_level(b"acme/a-09", 0, None)
+        asked.view.take_level(b"acme/a-03x", 0, level())
+        asked.view.take_level(b"acme/a-10x", 0, level())
+        second = (await client.get("/v1/agents", params={"limit": 2, "cursor": first["next"]})).json()
+    assert [agent["agent"] for agent in second["agents"]] == ["acme/a-10", "acme/a-10x"]
+
+
+async def test_one_request_looks_at_so_many_agents_and_says_where_to_go_on(
+    keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("connectors.gateway.agent_routes.LOOKED_AT", 7)
+    async with client_of(Gateway(fleet(), keys.ring, lambda: NOW), keys.reader) as client:
+        pages = await paged(client, tier="T2", limit=500)
+    assert [len(page) for page in pages] == [2, 1, 2, 0]
+
+
+async def test_a_tenant_without_agents_has_an_empty_page(keys: Keys) -> None:
+    async with client_of(Gateway(fleet(), keys.ring, lambda: NOW), keys.new(tenant="nobody")) as client:
+        assert (await client.get("/v1/agents")).json() == {"agents": [], "next": None}
+
+
+@pytest.mark.parametrize(
+    ("query", "path"),
+    [
+        ({"tier": "T6"}, "/tier"),
+        ({"limit": "0"}, "/limit"),
+        ({"limit": "501"}, "/limit"),
+        ({"limit": "x"}, "/limit"),
+        ({"cursor": "é"}, "/cursor"),
+        ({"cursor": "a"}, "/cursor"),
+        ({"cursor": "a" * 1_025}, "/cursor"),
+    ],
+)
+async def test_a_page_that_cannot_be_is_refused(client: httpx.AsyncClient, query: dict[str, str], path: str) -> None:
+    told = problem(await client.get("/v1/agents", params=query), 422)
+    assert [error["path"] for error in told["errors"]] == [path]
 
 
 @pytest.mark.parametrize("which", ["expired", "revoked"])

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 from confluent_kafka import Producer
 from hypothesis import given
@@ -19,6 +20,7 @@ from schemas.topics import full_name
 from schemas.wire import encode
 from streams import audit
 from streams.policy import Policy
+from streams.reading import level_now
 
 NOW = 1_767_225_600_000
 DAY = 86_400_000
@@ -59,6 +61,13 @@ def test_the_tier_in_force_is_lost_with_the_score_that_decays() -> None:
     view = view_of(points=600_000, tier="T3")
     tiers = [view.of(KEY, NOW + days * DAY).tier for days in (0, 28, 42, 182)]  # type: ignore[union-attr]
     assert tiers == [3, 3, 2, 2]  # 600, 492 (within the hysteresis), 456, 300
+
+
+@given(st.integers(0, 1_000_000), st.integers(-DAY, 400 * DAY))
+def test_decay_is_the_same_as_everywhere(points: int, idle: int) -> None:
+    standing = view_of(points=points).of(KEY, NOW + idle)
+    assert standing is not None
+    assert standing.points == level_now(np.array([points]), np.array([NOW]), NOW + idle, Policy())[0]
 
 
 @given(st.integers(0, 1_000_000), st.integers(0, 5), st.integers(0, 400 * DAY))
@@ -122,7 +131,7 @@ class Lane:
         self._producer.begin_transaction()
         for name, partition, value in records:
             at = time_ms or int(time.time() * 1000)
-            key = b"partition" if name == "audit.log" else KEY
+            key = b"partition" if name == "audit.log" else f"{value['tenant_id']}/{value['agent_id']}".encode()
             self._producer.produce(
                 full_name(self._prefix, name), encode(name, value, IDS), key, partition=partition, timestamp=at
             )

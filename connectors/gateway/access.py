@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import Depends, Path
+from fastapi import Depends, Path, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from connectors import metrics
@@ -20,6 +20,7 @@ from connectors.gateway.limits import LimitsAway
 from connectors.gateway.messages import AGENT, Health
 from connectors.gateway.problems import MEDIA_TYPE, Problem, ProblemDetails
 from connectors.gateway.publishing import Publishing
+from connectors.gateway.streams import Streams
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ Login = Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_e
 class Gateway:
     """What the routes need. `waits_for` names what is not loaded yet; `clock` gives ms since 1970.
 
-    Without `publishing` there is no route for events.
+    Without `publishing` there is no route for events, without `streams` none for streams.
     """
 
     checker: Checker
@@ -39,10 +40,15 @@ class Gateway:
     clock: Clock
     waits_for: Callable[[], list[str]] = list
     publishing: Publishing | None = None
+    streams: Streams | None = None
 
     async def caller(self, login: Login) -> ApiKey:
         """The key that the caller sent. Raises Problem 401; it is asked before anything else of a request is read."""
-        key = None if login is None else self.keys.find(login.credentials, self.clock())
+        return self.holder(None if login is None else login.credentials)
+
+    def holder(self, text: str | None) -> ApiKey:
+        """The key that `text` is. Raises Problem 401."""
+        key = None if text is None else self.keys.find(text, self.clock())
         if key is None:
             headers = {"WWW-Authenticate": "Bearer"}
             raise Problem(401, "no-key", "send an active key: Authorization: Bearer csk_...", headers=headers)
@@ -73,6 +79,12 @@ class Gateway:
             agents=len(view),
             other_policies=sorted(view.other_policies()),
         )
+
+
+def bearer(request: Request) -> str | None:
+    """The token of the header Authorization (RFC 6750), None when there is none."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token if scheme.lower() == "bearer" else None
 
 
 def allow(key: ApiKey, verb: Verb, agent: str | None = None) -> None:

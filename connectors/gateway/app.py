@@ -14,7 +14,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from connectors.gateway import agent_routes, checks, events_routes, standing
+from connectors.gateway import agent_routes, checks, events_routes, standing, stream_routes
 from connectors.gateway.access import Gateway
 from connectors.gateway.problems import Problem, wrong
 
@@ -23,10 +23,13 @@ def app_of(gateway: Gateway) -> FastAPI:
     """The ASGI application."""
     app = FastAPI(title="cognistream gateway", version="1", docs_url=None, redoc_url=None, redirect_slashes=False)
     _problems(app)
+    app.router.routes.insert(0, checks.short_way(gateway))
     app.include_router(checks.router_of(gateway))
     app.include_router(agent_routes.router_of(gateway))
     if gateway.publishing is not None:
         app.include_router(events_routes.router_of(gateway, gateway.publishing))
+    if gateway.streams is not None:
+        app.include_router(stream_routes.router_of(gateway, gateway.streams))
     app.include_router(standing.router_of(gateway))
     return app
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import to_json
 
 from connectors.gateway.capabilities import ACTION, LONGEST_ACTION
 from connectors.gateway.checking import Decision, Question, Reason, Verdict
@@ -69,23 +70,24 @@ class CheckAnswer(BaseModel):
     reset: float | None = Field(description="until the limit is as if unused")
     place: int | None = Field(description="runs that wait before this one")
 
-    @classmethod
-    def of(cls, verdict: Verdict) -> CheckAnswer:
-        """What is told of a verdict."""
-        return cls.model_construct(
-            decision=verdict.decision,
-            reason=verdict.reason,
-            detail=verdict.told,
-            tier=verdict.tier,
-            score=verdict.score,
-            needs=verdict.needs,
-            bound=verdict.bound,
-            limit=verdict.limit,
-            remaining=verdict.remaining,
-            retry_after=verdict.retry_after_s,
-            reset=verdict.reset_s,
-            place=verdict.place,
-        )
+    @staticmethod
+    def json_of(verdict: Verdict) -> bytes:
+        """The answer that tells a verdict, written at once: a verdict has nothing that needs to be checked."""
+        told = {
+            "decision": verdict.decision,
+            "reason": verdict.reason,
+            "detail": verdict.told,
+            "tier": verdict.tier,
+            "score": verdict.score,
+            "needs": verdict.needs,
+            "bound": verdict.bound,
+            "limit": verdict.limit,
+            "remaining": verdict.remaining,
+            "retry_after": verdict.retry_after_s,
+            "reset": verdict.reset_s,
+            "place": verdict.place,
+        }
+        return to_json(told)
 
 
 class AgentAnswer(BaseModel):
@@ -121,6 +123,13 @@ class AgentAnswer(BaseModel):
             throttled_until=known.throttled_until_us // 1000 or None,
             age_s=None if age_ms is None else age_ms / 1000,
         )
+
+
+class AgentsPage(BaseModel):
+    """Agents of a tenant in the order of their names. A page may be short, also empty, while there is a next one."""
+
+    agents: list[AgentAnswer]
+    next: str | None = Field(description="cursor of the next page; null: this was the last")
 
 
 class Health(BaseModel):

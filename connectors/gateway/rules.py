@@ -74,6 +74,13 @@ class Publishing(Section):
     )
 
 
+class StreamLimits(Section):
+    """Streams of decisions."""
+
+    per_key: Annotated[Whole, Field(ge=0, le=10_000)] = Field(default=8, description="streams of one key at once")
+    at_once: Annotated[Whole, Field(ge=0, le=10_000)] = Field(default=64, description="streams of this gateway at once")
+
+
 class Rules(Section):
     """All that a gateway goes by beside the policy."""
 
@@ -81,6 +88,7 @@ class Rules(Section):
     runs: Runs = Field(default_factory=Runs, description="runs of agents")
     freshness: Freshness = Field(default_factory=Freshness, description="age of what is known")
     publishing: Publishing = Field(default_factory=Publishing, description="events that services publish")
+    streams: StreamLimits = Field(default_factory=StreamLimits, description="streams of decisions")
     capabilities: tuple[tuple[str, ...], ...] = Field(
         default=DEFAULT, min_length=TIERS, max_length=TIERS, description="actions that each tier adds, T0 to T5"
     )

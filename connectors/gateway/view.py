@@ -4,7 +4,8 @@ Fed by `following.Follower`, asked by `checking`; it does no I/O and knows no cl
 
 Trust is read as everywhere: the stored points with the decay of the idle days since (`streams.reading`). The tier in
 force is the stored one, or the one that the trust stage would step down to if an event came now: an agent that was
-trusted half a year ago is not admitted at the tier of then. It never steps up here, for only an event earns that.
+trusted half a year ago is not admitted at the tier of then. It never steps up here, for only an event earns that. The
+functions are those of the stages, uncompiled: for one agent at a time they are quicker than arrays.
 
 How old the view is, is known per partition: the newest tick of the partition's lane whose decisions, and all before
 them, are in the view. A lane ticks every few seconds once it has decided all its sources hold.
@@ -12,15 +13,18 @@ them, are in the view. A lane ticks every few seconds once it has decided all it
 
 from __future__ import annotations
 
+import threading
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final
 
-import numpy as np
+from sortedcontainers import SortedSet
 
 from streams import ratelimit, trust
 from streams.policy import Policy
-from streams.reading import level_now
+from streams.reading import decay_table, decayed
 
 TIER_NAMES: Final = ("T0", "T1", "T2", "T3", "T4", "T5")
 
@@ -51,6 +55,19 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
+class _Tiers:
+    """The numbers of a policy that `trust.tier_of` asks for, as Python's: those of an array cost ten times as much."""
+
+    lower: tuple[int, ...]
+    hysteresis: int
+
+    @classmethod
+    def of(cls, policy: Policy) -> _Tiers:
+        made = trust.compile_policy(policy)[0]
+        return cls(tuple(map(int, made["lower"])), int(made["hysteresis"]))
+
+
+@dataclass(frozen=True, slots=True)
 class _Level:
     partition: int
     points: int
@@ -71,7 +88,10 @@ class View:
         self._throttled: dict[bytes, int] = {}
         self._ticks: dict[int, int] = {}
         self._versions: dict[int, str] = {}
-        self._trust = trust.compile_policy(policy)[0]
+        self._tiers = _Tiers.of(policy)
+        self._decay = decay_table(policy)
+        self._names: defaultdict[str, SortedSet] = defaultdict(SortedSet)
+        self._naming = threading.Lock()
         self._burst = [int(us) for us in ratelimit.compile_policy(policy)[0]["burst"]]
 
     def __len__(self) -> int:
@@ -79,6 +99,8 @@ class View:
 
     def take_level(self, key: bytes, partition: int, level: Mapping[str, Any] | None) -> None:
         """A record of `trust.levels`; None: nothing is known of the agent (any more)."""
+        if (level is None) == (key in self._levels):
+            self._name(key, known=level is not None)
         if level is None:
             self._levels.pop(key, None)
             return
@@ -119,13 +141,13 @@ class View:
         level = self._levels.get(key)
         if level is None:
             return None
-        points = int(level_now(np.array([level.points]), np.array([level.last]), now_ms, self.policy)[0])
+        points = int(decayed.py_func(level.points, now_ms - level.last, self._decay))
         until = self._throttled.get(key, 0)
         return Standing(
             partition=level.partition,
             status=level.status,
             points=points,
-            tier=min(level.tier, trust.tier_of.py_func(level.tier, points, self._trust)),
+            tier=min(level.tier, trust.tier_of.py_func(level.tier, points, self._tiers)),
             stored_points=level.points,
             stored_tier=level.tier,
             since=level.since,
@@ -134,6 +156,17 @@ class View:
             why=level.why,
             throttled_until_us=until if until > now_ms * 1000 else 0,
         )
+
+    def keys(self, tenant: str, after: bytes, most: int) -> list[bytes]:
+        """At most so many keys of a tenant's agents that come after `after` in the order of their bytes."""
+        with self._naming:
+            found = self._names[tenant].irange(minimum=after, inclusive=(False, True)) if tenant in self._names else ()
+            return list(islice(found, most))
+
+    def _name(self, key: bytes, *, known: bool) -> None:
+        tenant = key.partition(b"/")[0].decode(errors="replace")
+        with self._naming:
+            (self._names[tenant].add if known else self._names[tenant].discard)(key)
 
     def age_ms(self, now_ms: int, partition: int | None = None) -> int | None:
         """How old the view of `partition` is, or (None) of the oldest; None when no tick was seen yet."""
