@@ -11,7 +11,7 @@ COPY schemas schemas
 COPY streams streams
 COPY connectors connectors
 COPY agents agents
-RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
+RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels . ./connectors/client
 
 FROM python:3.11.15-slim-bookworm
 # Machine code is compiled for this processor, not for the one that builds: it must suit every machine that runs it.

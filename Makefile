@@ -46,7 +46,7 @@ docs: $(READY)  ## write the pages that are made from the code
 lock: $(READY)  ## resolve anew what requirements.lock and kafka_jars.lock pin
 	@test -x .venv/lock/bin/uv || { $(PYTHON) -m venv .venv/lock && .venv/lock/bin/pip install --quiet uv; }
 	@.venv/lock/bin/uv pip compile --quiet --upgrade pyproject.toml --group dev --python-version 3.11 \
-		--generate-hashes --no-emit-index-url -o requirements.lock
+		--generate-hashes --no-emit-index-url --no-emit-package cognistream-client -o requirements.lock
 	@$(BIN)/python -m connectors.kafka_jars > .venv/kafka_jars.lock && mv .venv/kafka_jars.lock connectors/kafka_jars.lock
 
 .PHONY: clean
@@ -54,10 +54,11 @@ clean:  ## remove .venv and what tools left behind
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
 
 # Installed once for each state of the lock file and of the project's metadata.
-$(READY): requirements.lock pyproject.toml
+$(READY): requirements.lock pyproject.toml connectors/client/pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) is missing: install Python 3.11, or say make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "installing the packages of requirements.lock into .venv (a few minutes, once)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
+		--editable . --editable connectors/client
 	@touch $(READY)

@@ -13,16 +13,12 @@ import itertools
 import json
 import statistics
 import struct
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import fastavro
 from confluent_kafka import Producer
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "connectors" / "client" / "src"))
 
 from cognistream_client import KaizenEvent, Publisher
 from cognistream_client.identity import new_id, now_ms

@@ -73,6 +73,10 @@ def test_the_broker_is_the_release_that_the_tests_run_on() -> None:
     assert f"org.apache.kafka:kafka_2.13:{version} " in jars
 
 
+def test_the_client_comes_with_the_image_for_no_registry_has_it() -> None:
+    assert re.search(r"^RUN pip wheel .* \. \./connectors/client$", DOCKERFILE, re.MULTILINE)
+
+
 def test_base_images_are_pinned_and_of_one_python() -> None:
     bases = set(re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE))
     assert len(bases) == 1

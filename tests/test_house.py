@@ -84,6 +84,12 @@ def test_faust_is_known_to_agents_only(path: Path) -> None:
         assert not {top(module) for module in imports(path)} & FAUST
 
 
+@every_module
+def test_the_client_is_known_to_the_gateway_only(path: Path) -> None:
+    if not name_of(path).startswith(("connectors/gateway/", "connectors/client/", "agents/gateway.py")):
+        assert "cognistream_client" not in {top(module) for module in imports(path)}
+
+
 @deciding_module
 def test_deciding_code_reaches_nothing_outside(path: Path) -> None:
     found = set(imports(path))

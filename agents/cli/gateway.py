@@ -29,7 +29,7 @@ def gateway(
         int | None, typer.Option(min=0, max=65535, help="Port on loopback; 0: any.", show_default="8464")
     ] = None,
 ) -> None:
-    """Run the gateway: POST /v1/check, GET /v1/agents/TENANT/AGENT, /ready, /metrics, /openapi.json.
+    """Run the gateway: POST /v1/check and /v1/events, GET /v1/agents/TENANT/AGENT, /ready, /metrics, /openapi.json.
 
     Callers send a key that `cognistream keys create` made. Start as many gateways as you like; with REDIS_URL they
     share the limits. Without fresh decisions of workers, or without Redis, every check is denied and says so.

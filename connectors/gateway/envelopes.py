@@ -48,7 +48,7 @@ Attributes = Mapping[str, Any]
 
 
 def drafts_of(media: str, headers: Mapping[str, str], body: bytes) -> list[Draft]:
-    """The drafts of a request. Raises Problem: 400, 413, 415, 422."""
+    """The drafts of a request. Raises Problem: 400, 415, 422."""
     trace = trace_of(headers.get("traceparent"))
     if media == CLOUDEVENT:
         return [_structured(_parsed(body), "", trace)]
@@ -92,7 +92,7 @@ def _each(told: Any, read: Callable[[Any, str], Draft]) -> list[Draft]:
     if not isinstance(told, list) or not told:
         raise wrong([("", "not an array of events")])
     if len(told) > MOST:
-        raise Problem(413, "too-many", f"a request has at most {MOST} events; send more of them as a stream")
+        raise wrong([("", f"more than {MOST} events; send so many as a stream")])
     return [read(one, f"/{index}") for index, one in enumerate(told)]
 
 
