@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import shutil
 import socket
+import subprocess
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -259,13 +262,15 @@ def test_what_is_kept_no_longer_is_told_as_a_gap(world: World) -> None:
 
 
 def unread(world: World) -> socket.socket:
-    """A connection that asks for a stream and reads nothing of it."""
+    """A connection that asks for a stream from now on and reads nothing of it."""
+    last = world.end()
+    until(lambda: world.at.streams.open_now() == 0)
     address = urlsplit(world.at.url)
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
     connection.connect((str(address.hostname), int(address.port or 0)))
-    head = f"GET /v1/streams/{TOPIC} HTTP/1.1\r\nHost: gateway\r\nAuthorization: Bearer {world.keys.all}\r\n\r\n"
-    connection.sendall(head.encode())
+    head = f"GET /v1/streams/{TOPIC} HTTP/1.1\r\nHost: gateway\r\nAuthorization: Bearer {world.keys.all}\r\n"
+    connection.sendall(f"{head}Last-Event-ID: {last}\r\n\r\n".encode())
     until(lambda: world.at.streams.open_now() == 1)
     return connection
 
@@ -279,7 +284,6 @@ def seen(text: bytearray) -> int:
 
 def test_who_does_not_read_holds_nobody_up_and_misses_nothing(world: World) -> None:
     """More is decided meanwhile than the ring holds."""
-    until(lambda: world.at.streams.open_now() == 0)
     many, batch = 18_000, 3_000
     with unread(world) as slow, world.listening() as quick:
         for _ in range(many // batch):
@@ -289,6 +293,25 @@ def test_who_does_not_read_holds_nobody_up_and_misses_nothing(world: World) -> N
         while seen(text) < many:
             text += slow.recv(1 << 20)
     assert seen(text) == len(set(PLACE.findall(text))) == many
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs Node")
+def test_the_example_in_javascript_follows_and_knows_where_to_go_on(kafka: str, tmp_path: Path) -> None:
+    keys, settings, program = Keys(), settings_of(kafka, PREFIX), tmp_path / "follow.mjs"
+    page = (Path(__file__).parents[1] / "docs" / "gateway.md").read_text(encoding="utf-8")
+    example = page.partition("```javascript\n")[2].partition("```")[0]
+    program.write_text(f"{example}\nconst [url, key, last] = process.argv.slice(2);\n"
+                       "const told = (data) => console.log(data.value.event_id);\n"
+                       "console.log(await follow(url, key, told, last));\n")  # fmt: skip
+    with served(settings, making(settings, keys)) as at:
+        world, url = World(kafka, keys, at, Lane(kafka, PREFIX), PREFIX), f"{at.url}/v1/streams/{TOPIC}"
+        last = world.end()
+        told = world.decided(0, 1)
+        with subprocess.Popen(["node", str(program), url, keys.all, last], stdout=subprocess.PIPE, text=True) as node:
+            assert node.stdout is not None
+            assert sorted(node.stdout.readline().strip() for _ in told) == told
+            at.stop()
+            assert places.read(node.stdout.read().strip(), 2) > places.read(last, 2)
 
 
 def test_a_connection_whose_client_reads_no_more_is_cut(kafka: str, monkeypatch: pytest.MonkeyPatch) -> None:
