@@ -119,7 +119,8 @@ def published(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     for language, command in commands.items():
         lines = "".join(json.dumps(event, ensure_ascii=False) + "\n" for event in _events(language))
         running[language] = begun(command, lines, tmp_path_factory.mktemp(language), **_environment(fleet))
-    printed = {language: _printed(program) for language, program in running.items()}
+    with ThreadPoolExecutor() as pool:
+        printed = dict(zip(running, pool.map(_printed, running.values()), strict=True))
     written: dict[str, list[Record]] = {language: [] for language in LANGUAGES}
     for record in _read(fleet):
         written[(record.key or b"").split(b"/")[0].decode()].append(record)
@@ -202,7 +203,7 @@ def test_its_headers_are_a_cloudevent_of_which_the_trace_goes_on(
         assert event.get_type() == type_of("kaizen", value["event_type"])
         assert event.get_subject() == f"{language}/{value['agent_id']}"
         assert event.get_time() == datetime.fromisoformat("2026-01-01T00:00:00.007+00:00")
-        assert re.fullmatch(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-01", headers["traceparent"])
+        assert re.fullmatch(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-0[13]", headers["traceparent"])
         assert published[language].decisions[event.get_id()]["traceparent"] == headers["traceparent"].decode()
 
 

@@ -55,7 +55,8 @@ public class Publish {
     static final String TOPIC = "kaizen.events";
     static final List<String> POOLS = List.of("priority.urgent", "priority.normal", "priority.background");
     static final ObjectMapper JSON = new ObjectMapper();
-    static final PrintStream OUT = new PrintStream(new FileOutputStream(FileDescriptor.out), true, StandardCharsets.UTF_8);
+    static final PrintStream OUT =
+        new PrintStream(new FileOutputStream(FileDescriptor.out), true, StandardCharsets.UTF_8);
 
     // A service that is traced passes on the `traceparent` of its request.
     static final String TRACEPARENT = "00-%016x%016x-%016x-01".formatted(odd(), odd(), odd());
@@ -92,8 +93,10 @@ public class Publish {
         GenericRecordBuilder event = new GenericRecordBuilder(schema);
         event.set("event_id", UUID.randomUUID().toString());
         event.set("occurred_at", System.currentTimeMillis());
-        given.properties().forEach(one -> event.set(one.getKey(), value(schema.getField(one.getKey()).schema(), one.getValue())));
-        return event.build(); // the rest by default
+        for (Map.Entry<String, JsonNode> one : given.properties()) {
+            event.set(one.getKey(), value(schema.getField(one.getKey()).schema(), one.getValue()));
+        }
+        return event.build(); // what is not given has its default
     }
 
     static Object value(Schema schema, JsonNode given) {
@@ -146,7 +149,8 @@ public class Publish {
     static void tell(ConsumerRecord<String, byte[]> one, GenericRecord decided) {
         Header trace = one.headers().lastHeader("traceparent");
         String traceparent = trace == null ? "" : new String(trace.value(), StandardCharsets.UTF_8);
-        OUT.printf("{\"pool\": \"%s\", \"traceparent\": \"%s\", \"record\": %s}%n", one.topic(), traceparent, decided);
+        OUT.printf("{\"pool\": \"%s\", \"traceparent\": \"%s\", ", one.topic(), traceparent);
+        OUT.printf("\"record\": %s}%n", decided);
     }
 
     static long odd() {

@@ -1,5 +1,5 @@
-// LZ4 for KafkaJS without a compiler: the package lz4 brings its native code written in JavaScript too, and takes it here.
-// Leave the two lines of `cache` out where `npm ci` may compile (a C++ compiler, Python and make): that is faster.
+// LZ4 for KafkaJS without a compiler: the package lz4 has its native code in JavaScript too, and is given that here.
+// Where `npm ci` may compile (a C++ compiler, Python and make), leave the two lines in the middle out: that is faster.
 import { createRequire } from "node:module";
 import kafkajs from "kafkajs";
 

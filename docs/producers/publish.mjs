@@ -15,6 +15,7 @@ const kafka = new Kafka({ clientId: "producer-node", brokers, logLevel: logLevel
 
 const TOPIC = "kaizen.events";
 const POOLS = ["priority.urgent", "priority.normal", "priority.background"];
+const schema = await registry.getLatestSchemaId(`${TOPIC}-value`);
 const undecided = new Set();
 
 // A service that is traced passes on the `traceparent` of its request.
@@ -26,7 +27,7 @@ async function message(given) {
   const key = `${event.tenant_id}/${event.agent_id}`;
   return {
     key,
-    value: await registry.encode(await registry.getLatestSchemaId(`${TOPIC}-value`), event), // the rest by default
+    value: await registry.encode(schema, event), // what is not given has its default
     headers: {
       ce_specversion: "1.0",
       ce_id: event.event_id,
@@ -71,5 +72,7 @@ async function read() {
 
 await publish();
 await read();
-if (undecided.size) console.error(`no decision within a minute: ${[...undecided]}`);
-process.exit(undecided.size ? 1 : 0);
+if (undecided.size) {
+  console.error(`no decision within a minute: ${[...undecided]}`);
+  process.exitCode = 1;
+}
