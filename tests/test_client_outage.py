@@ -34,7 +34,7 @@ from .test_admission import lane, outcome
 IDS = LocalIds()
 NOWHERE = "127.0.0.1:9"
 PREFIX = "t-outage"
-TURNS = int(os.environ.get("CRASHES", "3"))
+TURNS = int(os.environ.get("CRASHES", "2"))
 """How often both the sender and the broker are killed."""
 AT_ONCE = 10_000
 """Records that a lane is given in one batch."""
@@ -165,7 +165,7 @@ def crash(turn: int, sender: subprocess.Popen[bytes], kafka: LocalKafka, chance:
 
 
 @pytest.mark.kafka
-@pytest.mark.timeout(120 + 30 * TURNS)
+@pytest.mark.timeout(120 + 60 * TURNS)
 def test_nothing_that_a_handle_promised_is_lost_or_decided_twice(own_kafka: LocalKafka, tmp_path: Path) -> None:
     broker, chance = own_kafka.status(), random.Random(7)
     assert broker is not None
