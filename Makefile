@@ -43,11 +43,12 @@ docs: $(READY)  ## write the pages that are made from the code
 	@$(BIN)/python -m agents.pages
 
 .PHONY: lock
-lock: $(READY)  ## resolve anew what requirements.lock and kafka_jars.lock pin
+lock: $(READY)  ## resolve anew what requirements.lock and the locks of jars pin
 	@test -x .venv/lock/bin/uv || { $(PYTHON) -m venv .venv/lock && .venv/lock/bin/pip install --quiet uv; }
 	@.venv/lock/bin/uv pip compile --quiet --upgrade pyproject.toml --group dev --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-emit-package cognistream-client -o requirements.lock
 	@$(BIN)/python -m connectors.kafka_jars > .venv/kafka_jars.lock && mv .venv/kafka_jars.lock connectors/kafka_jars.lock
+	@$(BIN)/python -m tests.producers > .venv/jars.lock && mv .venv/jars.lock docs/producers/jars.lock
 
 .PHONY: clean
 clean:  ## remove .venv and what tools left behind

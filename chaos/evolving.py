@@ -53,15 +53,19 @@ class _Version:
 
 
 class Evolving:
-    """Writes good events anew, in turns under the table's schema and the two others of `url`'s registry."""
+    """Writes good events anew, in turns under the table's schema and the two others of `url`'s registry.
 
-    def __init__(self, url: str) -> None:
+    `prefix` is that of the topics, so that the subjects are those that workers and serializers name.
+    """
+
+    def __init__(self, url: str, prefix: str) -> None:
         registry, self._ids = Registry(url), LocalIds()
         self._versions: dict[str, list[_Version | None]] = {}
         for row in SOURCE_TOPICS:
             schema = schema_of(row.name)
             others = (with_field(schema), without_field(schema, REMOVED[row.name]))
-            found = [_Version(registry.register(subject(row.name), one), fastavro.parse_schema(one)) for one in others]
+            name = subject(row.name, prefix)
+            found = [_Version(registry.register(name, one), fastavro.parse_schema(one)) for one in others]
             self._versions[row.name] = [None, *found]
 
     def evolved(self, topic: str, body: RecordsBody, good: int) -> RecordsBody:

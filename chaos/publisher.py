@@ -119,7 +119,7 @@ class ChaosPublisher(Publisher):
         self._orders, self._files = orders, Ledger(orders.ledger)
         chance = random.Random(orders.plan.seed)
         self._chance, self._echoes = chance, Echoes(orders.late, chance)
-        self._evolving = Evolving(orders.registry) if orders.registry else None
+        self._evolving = Evolving(orders.registry, orders.prefix) if orders.registry else None
         self._open: list[tuple[Rows, asyncio.Future[Any]]] = []
         self._cuts = 0
 

@@ -30,10 +30,10 @@ def class_path(
     return ":".join(map(str, fetched(folder, wanted, f"Apache Kafka {KAFKA_VERSION}", report, repositories)))
 
 
-def resolve(folder: Path) -> list[Jar]:
-    """The jars that `ROOTS` need, resolved from their POMs and downloaded into `folder`."""
+def resolve(folder: Path, roots: Sequence[str] = ROOTS) -> list[Jar]:
+    """The jars that `roots` need, resolved from their POMs and downloaded into `folder`."""
     context = maven_context(folder)
-    inputs, needed = context.resolver.resolve([context.create_dependency(root) for root in ROOTS])
+    inputs, needed = context.resolver.resolve([context.create_dependency(root) for root in roots])
     coordinates = sorted(f"{dep.groupId}:{dep.artifactId}:{dep.version}" for dep in {*inputs, *needed})
     paths = [context.create_dependency(coordinate).artifact.resolve() for coordinate in coordinates]
     return [Jar(name, path.stat().st_size, sha256(path)) for name, path in zip(coordinates, paths, strict=True)]
