@@ -113,7 +113,7 @@ def _enums(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _event(schema: dict[str, Any], source: str) -> str:
     head = [
-        "@dataclass(frozen=True, kw_only=True)",
+        "@dataclass(kw_only=True)",
         f'class {schema["name"]}:\n    """{schema["doc"]}"""\n',
         f'    SOURCE: ClassVar[str] = "{source}"',
         f'    TOPIC: ClassVar[str] = "{source}.events"\n',

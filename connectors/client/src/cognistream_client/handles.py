@@ -14,8 +14,8 @@ from typing import Any, Final, NamedTuple, overload
 
 from .errors import ClientError
 
-Headers = list[tuple[str, str | bytes | None]]
-"""As confluent-kafka takes them."""
+Headers = dict[str, str | bytes | None]
+"""As confluent-kafka takes them; a dictionary, so that the garbage collector has one thing to look at and not eight."""
 
 
 class Parcel(NamedTuple):
@@ -28,7 +28,7 @@ class Parcel(NamedTuple):
     headers: Headers
 
 
-_GONE: Final = Parcel("", b"", b"", 0, [])
+_GONE: Final = Parcel("", b"", b"", 0, {})
 """What a handle that is done holds in place of its event."""
 
 

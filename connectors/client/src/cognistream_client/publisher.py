@@ -251,4 +251,4 @@ class _Address:
         self.form = _FORMS[kind]
         self.topic = f"{prefix}.{kind.TOPIC}" if prefix else kind.TOPIC
         self.frame = _FRAME.pack(0, ids(kind.TOPIC))
-        self.source = source or f"/{kind.SOURCE}"
+        self.source = (source or f"/{kind.SOURCE}").encode()
