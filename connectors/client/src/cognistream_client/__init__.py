@@ -11,6 +11,7 @@ from .consumer import Consumer, Received
 from .errors import (
     ClientError,
     InvalidEvent,
+    LeftOut,
     NotDecodable,
     NotDelivered,
     PublisherClosed,
@@ -21,7 +22,7 @@ from .errors import (
 from .events import AgentAnchorEvent, AuraisEvent, Event, KaizenEvent
 from .handles import Handle, Handles
 from .publisher import Publisher
-from .records import PriorityEvent, RateLimitDecision, Record, TrustChange, TrustLevel
+from .records import Pressure, PriorityEvent, RateLimitDecision, Record, TrustChange, TrustLevel
 
 __all__ = [
     "AgentAnchorEvent",
@@ -33,8 +34,10 @@ __all__ = [
     "Handles",
     "InvalidEvent",
     "KaizenEvent",
+    "LeftOut",
     "NotDecodable",
     "NotDelivered",
+    "Pressure",
     "PriorityEvent",
     "Publisher",
     "PublisherClosed",
