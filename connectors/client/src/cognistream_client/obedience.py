@@ -48,6 +48,11 @@ class Obedience:
         """Whether events have to be weighed at all."""
         return self._situation.on or bool(self.rooms)
 
+    @property
+    def pressing(self) -> tuple[Pressure, ...]:
+        """All that presses now."""
+        return self._situation.pressing(now_ms())
+
     def weigh(self, handle: Handle) -> bool | None:
         """None: it may go. True: it is dealt with. False: not yet, it is to be brought again.
 

@@ -93,6 +93,10 @@ class Situation:
             self._set({name: told for name, told in self._told.items() if now_ms < told.expires_at})
         return [told for told in gone if told.level != "none"]
 
+    def pressing(self, now_ms: int) -> tuple[Pressure, ...]:
+        """All levels that count."""
+        return tuple(told for told in self._told.values() if told.level != "none" and now_ms < told.expires_at)
+
     def worst(self, consequence: Consequence, place: Place, now_ms: int) -> Pressure | None:
         """What presses most on events of this consequence at this place; None for nothing."""
         if consequence is Consequence.VITAL:

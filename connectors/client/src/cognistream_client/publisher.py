@@ -30,6 +30,7 @@ from .identity import agent_key, now_ms
 from .keeper import NEVER, Keeper, Resent, WhenFull
 from .line import Line
 from .obedience import Obedience
+from .records import Pressure
 from .registry import Registry
 from .spool import Spool
 from .waiting_room import Rooms
@@ -145,6 +146,11 @@ class Publisher:
     def spooled_bytes(self) -> int:
         """What the spool holds; 0 when Kafka has everything."""
         return sum(keeper.bytes for keeper in self._keepers())
+
+    @property
+    def pressure(self) -> tuple[Pressure, ...]:
+        """What cognistream says of partitions and pools that are behind; empty while all keep up."""
+        return self._obedience.pressing
 
     def close(self) -> None:
         """Flush, send what is in the spool if Kafka answers, and let go of the cluster."""
