@@ -145,6 +145,7 @@ class LagReader:
 
     def _read(self, tallies: dict[Place, _Tally]) -> None:
         self._consumer.assign([TopicPartition(*place, tally.start) for place, tally in tallies.items()])
+        self._consumer.resume([TopicPartition(*place) for place in tallies])  # a pause outlives its assignment
         while not all(tally.full for tally in tallies.values()):
             first = self._consumer.poll(_TIMEOUT)
             if first is None:
