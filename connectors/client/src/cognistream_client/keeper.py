@@ -229,7 +229,7 @@ class Keeper:
 
     def _turn_off(self) -> None:
         with self._lock:
-            if not self.unwritten:
+            if not self.unwritten and not self._spool.units():
                 self._over()
 
     def _send(self, unit: Unit) -> bool:

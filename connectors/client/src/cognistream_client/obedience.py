@@ -24,6 +24,9 @@ from .waiting_room import Rooms
 SOFT_LINGER: Final = 0.05
 """Least seconds that an event waits for others while there is pressure; tenfold what is usual, if that is more."""
 
+TRY_AGAIN: Final = 10.0
+"""Seconds until a change of the linger that failed is tried again: while it is tried nobody can publish."""
+
 
 class Obedience:
     """Of one publisher, whose `lock` is held by whoever calls `weigh`."""
@@ -37,6 +40,7 @@ class Obedience:
         self._usual = self._linger = linger
         self._line = line
         self._lock = lock
+        self._try_again = 0.0
         self._throttles: dict[str, Throttle] = {}
         self._answers = threading.Lock()
         """Guards the throttles: answers come in other threads."""
@@ -68,7 +72,7 @@ class Obedience:
             return self._make_wait(handle, place, told)
         if room and room.keeps(place):
             return room.keep(handle, place)
-        if told and found is Verdict.PACE and not handle.paced:
+        if told and found is Verdict.PACE and not handle.paced and not self.rooms.outage:
             return self._pace(handle, told)
         return None
 
@@ -91,14 +95,19 @@ class Obedience:
         return None
 
     def _count(self, throttle: Throttle, handle: Handle, told: Pressure) -> None:
-        taken = handle.error is None and not handle.spooled
+        if handle.spooled:  # Kafka is away: that says nothing of who works on its events
+            return
         with self._answers:
-            throttle.answered(time.monotonic(), told.accepts if taken else 0.0)
+            throttle.answered(time.monotonic(), told.accepts if handle.error is None else 0.0)
 
     def _on_tick(self) -> None:
         wanted = max(SOFT_LINGER, 10 * self._usual) if self._situation.on else self._usual
-        if wanted != self._linger and self._line.change_linger(wanted, self._lock):
+        if wanted == self._linger or time.monotonic() < self._try_again:
+            return
+        if self._line.change_linger(wanted, self._lock):
             self._linger = wanted
+        else:
+            self._try_again = time.monotonic() + TRY_AGAIN
 
 
 def _leave_out(handle: Handle, told: Pressure) -> bool:

@@ -75,6 +75,7 @@ class WaitingRoom(Keeper):
     def _may_send_one(self) -> bool:
         if self._sent % _LOOK_EVERY == 0 and not self._may_send():
             self._opened = None
+            self._holding = False  # else whoever publishes would wait as long as what is in here
             return False
         now = time.monotonic()
         if self._opened is None:
@@ -110,6 +111,11 @@ class Rooms:
 
     def __bool__(self) -> bool:
         return bool(self._made)
+
+    @property
+    def outage(self) -> bool:
+        """Whether Kafka is away, so that everything goes to the spool."""
+        return self._outage is not None and self._outage.on
 
     def of(self, consequence: Consequence) -> WaitingRoom | None:
         """The room, None while nothing had to wait."""
