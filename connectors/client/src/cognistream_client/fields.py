@@ -2,7 +2,7 @@
 
 Such a function answers the field's Avro bytes, or raises: what a worker would refuse is refused here, at its sender.
 They are plain functions and look-ups on purpose. An event has some twenty fields, most of them null, and fastavro tries
-every branch of a union to find out: 29 µs an event on a busy machine, where these take 8. fastavro is their oracle
+every branch of a union to find out: 19 µs an event on a busy machine, where these take 4. fastavro is their oracle
 in tests.
 """
 
