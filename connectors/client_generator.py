@@ -2,7 +2,8 @@
 
 The client is installed alone and imports nothing of this repository, so it carries copies. `make docs` writes them; a
 test fails when a committed one is not current. Source topics become events that a service makes, with the checks' words
-as their docstrings; derived topics that are keyed by agent become records that a service reads.
+as their docstrings; derived topics that are keyed by agent become records that a service reads, and so does what it is
+told of pressure.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from typing import Any, Final
 
 from schemas.catalog import LocalIds, local_table, schema_named, schema_of
 from schemas.event_types import SOURCES
-from schemas.topics import TOPICS
+from schemas.topics import PRESSURE, TOPICS
 
 FOLDER: Final = "connectors/client/src/cognistream_client"
 
-CARRIED: Final = tuple(row for row in TOPICS if row.key == "agent" and row.role != "internal")
+CARRIED: Final = tuple(row for row in TOPICS if (row.key == "agent" and row.role != "internal") or row.name == PRESSURE)
 """Topics that the client writes or reads."""
 
 _AVRO: Final = Path(__file__).parents[1] / "schemas" / "avro"
@@ -72,7 +73,7 @@ def events() -> str:
 
 def records() -> str:
     """`records.py`."""
-    stems = dict.fromkeys(row.schema for row in CARRIED if row.role == "derived")
+    stems = dict.fromkeys(row.schema for row in CARRIED if row.role != "source")
     schemas = [schema_named(stem) for stem in stems]
     classes = [_record(schema) for schema in schemas]
     by_stem = [f'    "{stem}": {schema["name"]},' for stem, schema in zip(stems, schemas, strict=True)]
@@ -113,7 +114,7 @@ def _enums(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _event(schema: dict[str, Any], source: str) -> str:
     head = [
-        "@dataclass(frozen=True, kw_only=True)",
+        "@dataclass(kw_only=True)",
         f'class {schema["name"]}:\n    """{schema["doc"]}"""\n',
         f'    SOURCE: ClassVar[str] = "{source}"',
         f'    TOPIC: ClassVar[str] = "{source}.events"\n',

@@ -45,7 +45,7 @@ DEAD_LETTER_BYTES: Final = SOURCE_BYTES + 64 * KIB
 PREFIXED_BYTES: Final = 1024 * MIB
 """What a partition keeps under a prefix, where nothing expires by time."""
 
-Key = Literal["agent", "partition", "original", "source", "number"]
+Key = Literal["agent", "partition", "original", "source", "number", "concern"]
 Role = Literal["source", "derived", "internal"]
 
 
@@ -123,10 +123,17 @@ TOPICS: Final[tuple[Topic, ...]] = (
         "keys of the gateway and what they may; of a secret only its hash", _COMPACTION,
     ),
     Topic(
+        "pressure", "pressure", "internal", "concern", None, MIB,
+        "how far source partitions and pools are behind, and what those who feed them shall do", _COMPACTION,
+    ),
+    Topic(
         "agent.state", "agent_state", "internal", "agent", None, OUTPUT_BYTES,
         "changelog of the workers' state and their positions; nobody else reads it", _COMPACTION,
     ),
 )  # fmt: skip
+
+PRESSURE: Final = "pressure"
+"""What everybody who publishes reads too."""
 
 SOURCE_TOPICS: Final = tuple(topic for topic in TOPICS if topic.role == "source")
 """In the order of the Avro enum `Source`."""

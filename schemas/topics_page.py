@@ -9,7 +9,7 @@ from typing import Any, Final, get_args
 from .catalog import Schema, local_table, schema_named
 from .event_types import SOURCE_TYPES, SOURCES, EventType
 from .examples import Example, examples, to_json
-from .topics import DAY_MS, DEFAULT_PARTITIONS, GROUP, MIB, PREFIXED_BYTES, TOPICS, Role, Topic, configs
+from .topics import DAY_MS, DEFAULT_PARTITIONS, GROUP, MIB, PREFIXED_BYTES, PRESSURE, TOPICS, Role, Topic, configs
 
 _KEYS: Final = {
     "agent": "`tenant_id/agent_id`",
@@ -17,6 +17,7 @@ _KEYS: Final = {
     "original": "as in the source",
     "source": "`source/partition`, like `kaizen.events/3`",
     "number": "number of the key",
+    "concern": "what it concerns: a source partition like `kaizen.events/3`, or a pool like `priority.urgent`",
 }
 
 _INTRO: Final = f"""# Topics
@@ -85,6 +86,7 @@ def _acls() -> Iterator[str]:
     yield _ACLS.rstrip("\n")
     for source, name in zip(SOURCES, names["source"], strict=True):
         yield _allow(source, ["Write", "Describe"], [name])
+        yield _allow(source, ["Read", "Describe"], [f"--topic {PRESSURE}"])
     yield _allow("cognistream", ["Read", "Describe", "DescribeConfigs"], names["source"])
     yield _allow("cognistream", ["Write", "Describe", "DescribeConfigs"], names["derived"])
     yield _allow("cognistream", ["Read", "Write", "Describe", "DescribeConfigs"], names["internal"])

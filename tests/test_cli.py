@@ -27,6 +27,7 @@ COMMANDS = (
     *("policy show", "policy check", "kafka start", "kafka stop", "kafka status"),
     *("registry start", "registry stop", "registry status"),
     *("schemas list", "schemas check", "schemas register", "schemas diff"),
+    "lag",
     *("gateway", "keys create", "keys list", "keys revoke"),
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from typing import Any
 
 import pytest
@@ -161,3 +162,15 @@ def test_ids_are_version_7_and_sort_by_their_making() -> None:
     made = [new_id() for _ in range(10_000)]
     assert made == sorted(set(made))
     assert all(len(name) == 36 and name[14] == "7" and name[19] in "89ab" for name in made)
+
+
+def test_a_child_process_makes_ids_of_its_own() -> None:
+    new_id()
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(writer, " ".join(new_id() for _ in range(100)).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    theirs, ours = os.read(reader, 1 << 16).decode().split(), [new_id() for _ in range(100)]
+    assert len({name[24:] for name in theirs + ours}) == 200  # also their random ends differ

@@ -36,7 +36,7 @@ class Bytes:
 
 
 def test_headers_tell_what_the_event_is() -> None:
-    assert dict(headers(EVENT, b"acme/\xc3\xa9", "/services/planner")) == {
+    assert dict(headers(EVENT, b"acme/\xc3\xa9", b"/services/planner")) == {
         "ce_specversion": b"1.0",
         "ce_id": b"e-1",
         "ce_source": b"/services/planner",
@@ -48,7 +48,7 @@ def test_headers_tell_what_the_event_is() -> None:
 
 
 def test_the_cloudevents_library_reads_them() -> None:
-    sent: Any = dict(headers(EVENT, b"acme/\xc3\xa9", "/kaizen"))
+    sent: Any = dict(headers(EVENT, b"acme/\xc3\xa9", b"/kaizen"))
     unread: Any = Bytes()
     event = from_binary(KafkaMessage(sent, b"acme/\xc3\xa9", b"avro"), unread)
     assert (event.get_id(), event.get_type()) == ("e-1", "cognistream.kaizen.execution.completed")
@@ -79,7 +79,7 @@ def test_what_the_cloudevents_library_sends_is_as_if_we_had_sent_it() -> None:
 @pytest.mark.parametrize("at", [0, 253_402_300_799_999])
 def test_the_first_and_the_last_time_can_be_told(at: int) -> None:
     event = AuraisEvent(tenant_id="acme", agent_id="a", event_type="session_ended", occurred_at=at)
-    time = dict(headers(event, b"acme/a", "/aurais"))["ce_time"]
+    time = dict(headers(event, b"acme/a", b"/aurais"))["ce_time"]
     assert isinstance(time, bytes)
     assert datetime.fromisoformat(time.decode()) == datetime.fromtimestamp(at // 1000, UTC).replace(
         microsecond=at % 1000 * 1000
@@ -88,11 +88,11 @@ def test_the_first_and_the_last_time_can_be_told(at: int) -> None:
 
 def test_outside_of_a_span_there_is_no_trace() -> None:
     assert traceparent() is None
-    assert "traceparent" not in dict(headers(EVENT, b"k", "/kaizen"))
+    assert "traceparent" not in dict(headers(EVENT, b"k", b"/kaizen"))
 
 
 def test_the_current_span_is_told_as_opentelemetry_tells_it() -> None:
     with TracerProvider().get_tracer("test").start_as_current_span("request"):
         carrier: dict[str, str] = {}
         TraceContextTextMapPropagator().inject(carrier)
-        assert dict(headers(EVENT, b"k", "/kaizen"))["traceparent"] == carrier["traceparent"].encode()
+        assert dict(headers(EVENT, b"k", b"/kaizen"))["traceparent"] == carrier["traceparent"].encode()

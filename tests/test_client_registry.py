@@ -10,7 +10,7 @@ import pytest
 
 from cognistream_client import NotDecodable, Publisher, RegistryError
 from cognistream_client.catalog import TOPICS
-from cognistream_client.consumer import _Reader
+from cognistream_client.reader import Reader
 from cognistream_client.registry import Registry
 from schemas.catalog import schema_of
 from schemas.examples import examples
@@ -59,6 +59,6 @@ def test_a_record_of_a_foreign_id_is_read_by_the_schema_that_wrote_it(store: Sch
     number = store.add(json.dumps(schema_of("trust.levels")))
     example = examples("trust.levels")[0]
     value = FRAME.pack(0, number) + example.framed[FRAME.size :]
-    assert vars(_Reader("trust.levels", Registry(store.url)).decode(value, "here")) == example.value
+    assert vars(Reader("trust.levels", Registry(store.url)).decode(value, "here")) == example.value
     with pytest.raises(NotDecodable, match="here: schema 1 is not of this release; give the registry"):
-        _Reader("trust.levels", None).decode(value, "here")
+        Reader("trust.levels", None).decode(value, "here")

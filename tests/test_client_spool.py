@@ -13,7 +13,7 @@ from cognistream_client.spool import SEGMENT_EVENTS, Spool, read_spooled
 
 
 def parcel(number: int) -> Parcel:
-    return Parcel("kaizen.events", b"acme/a", b"%d" % number, 1_767_225_600_000 + number, [("ce_id", b"e-%d" % number)])
+    return Parcel("kaizen.events", b"acme/a", b"%d" % number, 1_767_225_600_000 + number, {"ce_id": b"e-%d" % number})
 
 
 def numbers(spool: Spool) -> list[int]:

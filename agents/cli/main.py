@@ -20,6 +20,7 @@ from agents.cli import (
     gateway,
     kafka,
     keys,
+    lag,
     policy,
     registry,
     schemas,
@@ -45,6 +46,7 @@ app.command("worker", epilog=worker.EXAMPLES)(worker.worker)
 app.command("gateway", epilog=gateway.EXAMPLES)(gateway.gateway)
 app.command("tail", epilog=tail.EXAMPLES)(tail.tail)
 app.command("agent", epilog=agent.EXAMPLES)(agent.agent)
+app.command("lag", epilog=lag.EXAMPLES)(lag.lag)
 app.add_typer(topics.app, name="topics")
 app.add_typer(policy.app, name="policy")
 app.add_typer(audit.app, name="audit")

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from cognistream_client import ClientError, Event, Publisher
+from cognistream_client import ClientError, LeftOut, Event, Publisher
 from connectors import metrics
 from connectors.gateway.drafts import Draft
 from connectors.gateway.gcra import Bucket
@@ -88,6 +88,9 @@ class Publishing:
             async with asyncio.timeout(KAFKA_S):
                 handles = await self.publisher.publish_many_async(events, [draft.origin for draft in drafts])
                 await handles
+        except LeftOut as error:
+            told = f"{error}; send the request again later, with the same event ids"
+            raise Problem(503, "behind", told, headers=_AGAIN) from None
         except (ClientError, TimeoutError) as error:
             log.error("events were not acknowledged: %s", error)
             told = "Kafka did not acknowledge every event; send the request again, with the same event ids"

@@ -12,6 +12,7 @@ from .consumer import Consumer, Received
 from .errors import (
     ClientError,
     InvalidEvent,
+    LeftOut,
     NotDecodable,
     NotDelivered,
     PublisherClosed,
@@ -23,7 +24,7 @@ from .events import AgentAnchorEvent, AuraisEvent, Event, KaizenEvent
 from .forms import faults
 from .handles import Handle, Handles
 from .publisher import Publisher
-from .records import PriorityEvent, RateLimitDecision, Record, TrustChange, TrustLevel
+from .records import Pressure, PriorityEvent, RateLimitDecision, Record, TrustChange, TrustLevel
 
 __all__ = [
     "AgentAnchorEvent",
@@ -35,9 +36,11 @@ __all__ = [
     "Handles",
     "InvalidEvent",
     "KaizenEvent",
+    "LeftOut",
     "NotDecodable",
     "NotDelivered",
     "Origin",
+    "Pressure",
     "PriorityEvent",
     "Publisher",
     "PublisherClosed",

@@ -16,8 +16,6 @@ from .handles import Headers
 from .tracing import traceparent
 
 CONTENT_TYPE: Final = b"application/avro"
-_VERSION: Final = ("ce_specversion", b"1.0")
-_CONTENT: Final = ("content-type", CONTENT_TYPE)
 
 
 class Origin(NamedTuple):
@@ -31,20 +29,22 @@ HERE: Final = Origin()
 """The service's own events."""
 
 
-def headers(event: Event, key: bytes, source: str, origin: Origin = HERE) -> Headers:
-    """The headers of `event`, whose `ce_source` is `source` (a URI reference) unless its `origin` is another."""
-    found: Headers = [
-        _VERSION,
-        ("ce_id", event.event_id.encode()),
-        _source(origin.source or source),
-        _type(event.SOURCE, event.event_type),
-        ("ce_time", _time(event.occurred_at)),
-        ("ce_subject", key),
-        _CONTENT,
-    ]
+def headers(event: Event, key: bytes, source: bytes, origin: Origin = HERE) -> Headers:
+    """The headers of `event`, whose `ce_source` is `source` (a URI reference) unless its `origin` is another; what
+    repeats is written once.
+    """
+    found: Headers = {
+        "ce_specversion": b"1.0",
+        "ce_id": event.event_id.encode(),
+        "ce_source": source if origin.source is None else origin.source.encode(),
+        "ce_type": _type(event.SOURCE, event.event_type),
+        "ce_time": _time(event.occurred_at),
+        "ce_subject": key,
+        "content-type": CONTENT_TYPE,
+    }
     trace = origin.traceparent or traceparent()
     if trace is not None:
-        found.append(("traceparent", trace))
+        found["traceparent"] = trace
     return found
 
 
@@ -54,19 +54,11 @@ def type_of(source: str, event_type: str) -> str:
 
 
 @lru_cache(1024)
-def _type(source: str, event_type: str) -> tuple[str, bytes]:
-    return "ce_type", type_of(source, event_type).encode()
+def _type(source: str, event_type: str) -> bytes:
+    return type_of(source, event_type).encode()
 
 
-@lru_cache(64)
-def _source(source: str) -> tuple[str, bytes]:
-    return "ce_source", source.encode()
-
-
+@lru_cache(256)
 def _time(ms: int) -> bytes:
-    return b"%b.%03dZ" % (_second(ms // 1000), ms % 1000)
-
-
-@lru_cache(1024)
-def _second(second: int) -> bytes:
-    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S").encode()
+    second = datetime.fromtimestamp(ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return f"{second}.{ms % 1000:03}Z".encode()

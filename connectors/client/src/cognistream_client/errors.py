@@ -26,6 +26,10 @@ class NotDelivered(ClientError):
     """An event that Kafka did not take and that no spool keeps."""
 
 
+class LeftOut(ClientError):
+    """An event that was not sent because cognistream is behind, and that no spool keeps."""
+
+
 class SpoolFull(ClientError):
     """Kafka is away and the spool holds all that it may."""
 

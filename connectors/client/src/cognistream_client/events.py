@@ -99,7 +99,7 @@ Escalation = Literal[
 ]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class KaizenEvent:
     """What Kaizen did: intents, executions, policy, security and access."""
 
@@ -150,7 +150,7 @@ class KaizenEvent:
     """Free for the producer; no decision reads it."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class AgentAnchorEvent:
     """What AgentAnchor knows: identity, attestations, certificates and trust signals."""
 
@@ -182,7 +182,7 @@ class AgentAnchorEvent:
     """Free for the producer; no decision reads it."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class AuraisEvent:
     """What people ask of agents and how they judge it."""
 

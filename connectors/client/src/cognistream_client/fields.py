@@ -2,7 +2,7 @@
 
 Such a function answers the field's Avro bytes, or raises: what a worker would refuse is refused here, at its sender.
 They are plain functions and look-ups on purpose. An event has some twenty fields, most of them null, and fastavro tries
-every branch of a union to find out: 29 µs an event on a busy machine, where these take 8. fastavro is their oracle
+every branch of a union to find out: 19 µs an event on a busy machine, where these take 4. fastavro is their oracle
 in tests.
 """
 
@@ -49,15 +49,16 @@ _NUMBERS: Final = tuple(number(value) for value in range(_SMALL))
 _LARGEST: Final = sys.float_info.max
 
 
-def text(least: int, most: int) -> Write:
-    """Texts of `least` to `most` bytes of UTF-8."""
+def text(least: int, most: int, before: bytes = b"") -> Write:
+    """Texts of `least` to `most` bytes of UTF-8, written behind `before` (a union's branch)."""
+    lengths = tuple(before + length for length in _NUMBERS)
 
     def write(value: str) -> bytes:
         data = value.encode()
         length = len(data)
         if not least <= length <= most:
             raise Unfit
-        return (_NUMBERS[length] if length < _SMALL else number(length)) + data
+        return (lengths[length] if length < _SMALL else before + number(length)) + data
 
     return write
 
@@ -80,14 +81,15 @@ def agent(value: str) -> bytes:
     return _name(value)
 
 
-def integer(bits: int, *, negative: bool) -> Write:
+def integer(bits: int, before: bytes = b"", *, negative: bool) -> Write:
     """Whole numbers of that many bits; no bool and no float, which would lose their meaning silently."""
+    small = tuple(before + value for value in _NUMBERS)
     least, most = -(1 << bits - 1) if negative else 0, (1 << bits - 1) - 1
 
     def write(value: int) -> bytes:
         if type(value) is not int or not least <= value <= most:
             raise Unfit
-        return _NUMBERS[value] if 0 <= value < _SMALL else number(value)
+        return small[value] if 0 <= value < _SMALL else before + number(value)
 
     return write
 
@@ -99,21 +101,21 @@ def moment(value: int) -> bytes:
     return number(value)
 
 
-def double(*, negative: bool) -> Write:
+def double(before: bytes = b"", *, negative: bool) -> Write:
     """Finite numbers."""
     least = -_LARGEST if negative else 0
 
     def write(value: float) -> bytes:
         if not least <= value <= _LARGEST or value is True or value is False:
             raise Unfit
-        return _DOUBLE(value)
+        return before + _DOUBLE(value)
 
     return write
 
 
-def symbols(names: list[str], *, unknown: bool) -> Write:
+def symbols(names: list[str], before: bytes = b"", *, unknown: bool) -> Write:
     """Symbols of an enum; a producer may not say `unknown`."""
-    return {name: number(i) for i, name in enumerate(names) if unknown or name != "unknown"}.__getitem__
+    return {name: before + number(i) for i, name in enumerate(names) if unknown or name != "unknown"}.__getitem__
 
 
 def texts(value: Mapping[str, str]) -> bytes:
@@ -122,15 +124,6 @@ def texts(value: Mapping[str, str]) -> bytes:
         return NULL
     pairs = [_text(part) for pair in value.items() for part in pair]
     return b"".join([number(len(value)), *pairs, NULL])
-
-
-def optional(write: Write) -> Write:
-    """The same behind a union's branch; null itself is written by whoever calls."""
-
-    def some(value: Any) -> bytes:
-        return SOME + write(value)
-
-    return some
 
 
 def remembered(write: Write, most: int = 65_536) -> Write:

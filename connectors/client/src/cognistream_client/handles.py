@@ -12,10 +12,11 @@ import threading
 from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any, Final, NamedTuple, overload
 
+from .consequence import Consequence
 from .errors import ClientError
 
-Headers = list[tuple[str, str | bytes | None]]
-"""As confluent-kafka takes them."""
+Headers = dict[str, str | bytes | None]
+"""As confluent-kafka takes them; a dictionary, so that the garbage collector has one thing to look at and not eight."""
 
 
 class Parcel(NamedTuple):
@@ -28,7 +29,7 @@ class Parcel(NamedTuple):
     headers: Headers
 
 
-_GONE: Final = Parcel("", b"", b"", 0, [])
+_GONE: Final = Parcel("", b"", b"", 0, {})
 """What a handle that is done holds in place of its event."""
 
 
@@ -62,12 +63,14 @@ class Handle:
     """One event that was published. Awaitable; safe to use from any thread."""
 
     __slots__ = (
-        "_callbacks", "_done", "_fates", "background", "error", "event_id", "number", "offset", "parcel", "partition",
-        "spooled",
+        "_callbacks", "_done", "_fates", "consequence", "error", "event_id", "number", "offset", "paced", "parcel",
+        "partition", "spooled",
     )  # fmt: skip
     resent = False
 
-    def __init__(self, fates: Fates, event_id: str, parcel: Parcel, background: bool = False) -> None:
+    def __init__(
+        self, fates: Fates, event_id: str, parcel: Parcel, consequence: Consequence = Consequence.NORMAL
+    ) -> None:
         self.event_id = event_id
         self.error: ClientError | None = None
         """Why it failed, None while it did not."""
@@ -77,9 +80,11 @@ class Handle:
         self.spooled = False
         """Whether it lies in the spool, to be sent when Kafka is back."""
         self.parcel = parcel
-        self.background = background
+        self.consequence = consequence
         self.number = 0
         """Its place among all events of the publisher."""
+        self.paced = False
+        """Whether it waited for its turn."""
         self._fates = fates
         self._done = False
         self._callbacks: list[Callable[[Handle], object]] | None = None

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import logging
 import threading
+from pathlib import Path
 from typing import Final, Literal
 
 from confluent_kafka import KafkaError, KafkaException
 
+from .consequence import Consequence
 from .errors import NotDelivered, SpoolFull
 from .handles import Fates, Handle, Parcel
 from .identity import now_ms
@@ -85,9 +87,19 @@ class Keeper:
         return len(self._new) + len(self._late) + self._writing
 
     @property
+    def folder(self) -> Path:
+        """Where its spool is."""
+        return self._spool.folder
+
+    @property
     def bytes(self) -> int:
         """What the spool holds."""
         return self._spool.bytes
+
+    @property
+    def may_soon_be_empty(self) -> bool:
+        """Whether what it keeps is on its way, as far as it knows."""
+        return self.on and not self.away
 
     def offer(self, handle: Handle) -> bool:
         """Keep a new event while `on`; the caller holds the lock. False: it has to wait, and be offered again.
@@ -98,13 +110,14 @@ class Keeper:
             return False
         size = sum(map(len, handle.parcel[1:3]))
         filled = self._spool.bytes + self._promised + size
-        if self._when_full == "drop_background" and handle.background and filled > self._limit * BACKGROUND_SHARE:
-            handle.settle(SpoolFull(f"background event {handle.event_id} was dropped: {self._told()}"))
+        droppable = self._when_full == "drop_background" and handle.consequence is Consequence.BACKGROUND
+        if droppable and filled > self._limit * BACKGROUND_SHARE:
+            handle.settle(SpoolFull(f"background event {handle.event_id} was dropped: {self._full()}"))
             return True
         if filled > self._limit:
             if self._when_full == "block":
                 return False
-            raise SpoolFull(f"event {handle.event_id} was not published: {self._told()}")
+            raise SpoolFull(f"event {handle.event_id} was not published: {self._full()}")
         self._promised += size
         self._new.append(handle)
         self._work.notify()
@@ -130,8 +143,27 @@ class Keeper:
             _log.warning("%d bytes of events stay in the spool %s", self._spool.bytes, self._spool.folder)
         self._spool.close()
 
-    def _told(self) -> str:
-        return f"Kafka is away and the spool {self._spool.folder} holds {self._spool.bytes:,} of {self._limit:,} bytes"
+    def _full(self) -> str:
+        folder, held = self._spool.folder, self._spool.bytes
+        return f"{self._cause()} and the spool {folder} holds {held:,} of {self._limit:,} bytes"
+
+    def _cause(self) -> str:
+        """Why events are kept."""
+        return "Kafka is away"
+
+    def _may_send(self) -> bool:
+        """Whether what is kept may be sent now: not while something is on its way that comes before it."""
+        return not self._line.waiting
+
+    def _may_send_one(self) -> bool:
+        """Whether one more may be sent."""
+        return True
+
+    def _over(self) -> None:
+        """Nothing is kept any more; with the lock."""
+        self._spool.next_generation()
+        self.on = False
+        _log.warning("%s no more: Kafka has what the spool %s held", self._cause(), self._spool.folder)
 
     def _run(self) -> None:
         while True:
@@ -142,7 +174,7 @@ class Keeper:
             self._write()
             if ending:
                 return
-            if self.on and not self._line.waiting and not self.unwritten:
+            if self.on and self._may_send() and not self.unwritten:
                 self._try_to_send()
             with self._lock:
                 if self.on and not self.unwritten and not self._ending:
@@ -168,7 +200,7 @@ class Keeper:
                 self._spool.append(part, rows)
         except OSError as error:
             self._spool.abandon(part)
-            failure = NotDelivered(f"Kafka is away, and the spool {self._spool.folder} cannot be written: {error}")
+            failure = NotDelivered(f"{self._cause()}, and the spool {self._spool.folder} cannot be written: {error}")
             failure.__cause__ = error
             _log.error("%d events are lost: %s", len(rows), failure)
         for handle in handles:
@@ -197,11 +229,8 @@ class Keeper:
 
     def _turn_off(self) -> None:
         with self._lock:
-            if self.unwritten:
-                return
-            self._spool.next_generation()
-            self.on = False
-        _log.warning("Kafka is back, and has what the spool %s held", self._spool.folder)
+            if not self.unwritten and not self._spool.units():
+                self._over()
 
     def _send(self, unit: Unit) -> bool:
         """Whether Kafka has all of a unit now. What it says of single events to be impossible is put aside."""
@@ -228,10 +257,12 @@ class Keeper:
         oldest = now_ms() - OLDEST_MS
         sent = [Resent(self._fates, one._replace(timestamp=max(one.timestamp, oldest))) for one in parcels]
         for handle in sent:
-            while not self._hand_one(handle):
+            while not (self._may_send_one() and self._hand_one(handle)):
                 self._write()
                 self._fates.wait(lambda: False, _PAUSE)
-        while not self._fates.wait(lambda: not self._line.resending, _PAUSE):
+                if self._ending:
+                    return []
+        while not self._fates.wait(lambda: all(one.done or one.refusal for one in sent), _PAUSE):
             self._write()
             if self._ending:
                 return []
@@ -242,7 +273,7 @@ class Keeper:
             try:
                 self._line.hand(handle)
             except BufferError:
-                return self._ending
+                return False
             except KafkaException as error:
                 handle.refusal = error.args[0]
         return True

@@ -20,6 +20,7 @@ from .handles import Fates, Handle
 QUEUE_EVENTS: Final = 50_000
 QUEUE_BYTES: Final = 64 << 20
 _NAP: Final = 0.02
+_PATIENCE: Final = 1.0
 
 _log = logging.getLogger(__name__)
 
@@ -37,8 +38,7 @@ class Line:
         self._fatal = False
         self._handed = 0
         self._answered = 0
-        self._resent = 0
-        self._resent_answered = 0
+        self._changing = False
         self._polling = threading.Lock()
         self._served = False
         self._ending = threading.Event()
@@ -50,28 +50,41 @@ class Line:
         """Events handed over and not answered, without those out of the spool."""
         return self._handed - self._answered
 
-    @property
-    def resending(self) -> int:
-        """Events out of the spool, handed over and not answered."""
-        return self._resent - self._resent_answered
-
     def hand(self, handle: Handle) -> None:
         """Hand over one event; by one thread at a time.
 
         Raises BufferError while the queue is full, KafkaException for an event that Kafka cannot take.
         """
+        if self._changing:
+            raise BufferError
         topic, key, value, timestamp, headers = handle.parcel
         self._producer.produce(
             topic, value, key, timestamp=timestamp, headers=headers, on_delivery=partial(self._answer, handle)
         )
-        if handle.resent:
-            self._resent += 1
-        else:
+        if not handle.resent:
             self._handed += 1
 
     def hurry(self) -> None:
         """Give back what has not gone out yet, as failed."""
         self._producer.purge(in_queue=True, in_flight=False, blocking=False)
+
+    def change_linger(self, seconds: float, lock: threading.Lock) -> bool:
+        """Let events wait so long for others to fill their batch, from now on; False when that was not possible yet.
+
+        librdkafka reads the setting once: what is on its way goes out, and a new producer takes over. `lock` is the one
+        that whoever hands over holds.
+        """
+        self._changing = True
+        try:
+            self._producer.flush(_PATIENCE)
+            with lock:
+                if len(self._producer):
+                    return False
+                self._config = {**self._config, "linger.ms": seconds * 1000}
+                self._producer = Producer(self._config)
+                return True
+        finally:
+            self._changing = False
 
     def answers(self, topic: str, timeout: float) -> bool:
         """Whether the cluster answers within `timeout` seconds, and has the topic."""
@@ -128,9 +141,7 @@ class Line:
             handle.partition = message.partition()
             handle.offset = message.offset()
             handle.settle()
-        if handle.resent:  # counted last: who counts them finds their fates settled
-            self._resent_answered += 1
-        else:
+        if not handle.resent:  # counted last: who counts them finds their fates settled
             self._answered += 1
 
     def _on_error(self, error: KafkaError) -> None:

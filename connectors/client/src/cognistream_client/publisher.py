@@ -21,7 +21,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from .catalog import id_of
 from .cloudevents import HERE, Origin, headers
-from .consequence import is_background
+from .consequence import consequence_of
 from .errors import ClientError, InvalidEvent, NotDelivered, PublisherClosed
 from .events import Event
 from .forms import FORMS
@@ -29,8 +29,11 @@ from .handles import Fates, Handle, Handles, Parcel
 from .identity import agent_key, now_ms
 from .keeper import NEVER, Keeper, Resent, WhenFull
 from .line import Line
+from .obedience import Obedience
+from .records import Pressure
 from .registry import Registry
 from .spool import Spool
+from .waiting_room import Rooms
 
 Compression = Literal["none", "lz4", "zstd", "snappy", "gzip"]
 
@@ -50,6 +53,9 @@ class Publisher:
     without one it has failed. When the spool holds `spool_bytes`, `publish` waits (`block`), raises SpoolFull
     (`raise`), or drops what is of little consequence first (`drop_background`): such events find the spool full at
     four fifths, their handles fail with SpoolFull; for all others `publish` raises when it is full.
+
+    While cognistream is behind and says so, background events are sampled (LeftOut), then wait in the spool, and others
+    are paced; see docs/publishing.md.
     """
 
     def __init__(
@@ -80,8 +86,11 @@ class Publisher:
         kept = None if spool is None else Spool(Path(spool))
         self._keeper: Keeper | None = None
         self._line = Line({**cluster, **settings}, self._fates, self._on_failure)
+        poll = min(within, 2.0)
         if kept is not None:
-            self._keeper = Keeper(kept, self._line, self._fates, self._lock, spool_bytes, when_full, min(within, 2.0))
+            self._keeper = Keeper(kept, self._line, self._fates, self._lock, spool_bytes, when_full, poll)
+        rooms = Rooms(self._keeper, self._line, self._fates, self._lock, spool_bytes, when_full, poll)
+        self._obedience = Obedience(cluster, prefix, linger, self._line, self._lock, rooms)
 
     def publish(self, event: Event) -> Handle:
         """Send `event`; its handle says when it is safe. Waits only while the queue, or the spool, is full.
@@ -131,12 +140,17 @@ class Publisher:
     @property
     def waiting(self) -> int:
         """Events whose fate is not known yet."""
-        return self._line.waiting + (self._keeper.unwritten if self._keeper else 0)
+        return self._line.waiting + sum(keeper.unwritten for keeper in self._keepers())
 
     @property
     def spooled_bytes(self) -> int:
         """What the spool holds; 0 when Kafka has everything."""
-        return self._keeper.bytes if self._keeper else 0
+        return sum(keeper.bytes for keeper in self._keepers())
+
+    @property
+    def pressure(self) -> tuple[Pressure, ...]:
+        """What cognistream says of partitions and pools that are behind; empty while all keep up."""
+        return self._obedience.pressing
 
     def close(self) -> None:
         """Flush, send what is in the spool if Kafka answers, and let go of the cluster."""
@@ -147,9 +161,9 @@ class Publisher:
         try:
             self.flush()
         finally:
-            if self._keeper:
-                keeper = self._keeper
-                self._fates.wait(lambda: not keeper.on or keeper.away, self._within)
+            self._fates.wait(lambda: not any(keeper.may_soon_be_empty for keeper in self._keepers()), self._within)
+            self._obedience.close()
+            for keeper in self._keepers():
                 keeper.close()
             self._line.close()
 
@@ -166,6 +180,9 @@ class Publisher:
 
     async def __aexit__(self, *_: object) -> None:
         await asyncio.to_thread(self.close)
+
+    def _keepers(self) -> list[Keeper]:
+        return [*([self._keeper] if self._keeper else []), *self._obedience.rooms]
 
     def _handle(self, event: Event, timestamp: int) -> Handle:
         address = self._address(type(event), None)
@@ -193,7 +210,7 @@ class Publisher:
     def _wrap(self, address: _Address, event: Event, value: bytes, timestamp: int, origin: Origin = HERE) -> Handle:
         key = agent_key(event.tenant_id, event.agent_id)
         parcel = Parcel(address.topic, key, value, timestamp, headers(event, key, address.source, origin))
-        return Handle(self._fates, event.event_id, parcel, is_background(event))
+        return Handle(self._fates, event.event_id, parcel, consequence_of(event))
 
     def _try(self, handle: Handle) -> bool:
         """Hand it over, to Kafka or to the spool, unless what takes it is full."""
@@ -201,6 +218,8 @@ class Publisher:
             if self._closed:
                 raise PublisherClosed("the publisher is closed; make a new one, one for the life of the service")
             self._number = handle.number = number = self._number + 1
+            if self._obedience.on and (weighed := self._obedience.weigh(handle)) is not None:
+                return weighed
             if self._keeper and self._keeper.on:
                 return self._keeper.offer(handle)
             try:
@@ -254,4 +273,4 @@ class _Address:
         self.form = FORMS[kind]
         self.topic = f"{prefix}.{kind.TOPIC}" if prefix else kind.TOPIC
         self.frame = _FRAME.pack(0, ids(kind.TOPIC))
-        self.source = source or f"/{kind.SOURCE}"
+        self.source = (source or f"/{kind.SOURCE}").encode()

@@ -122,6 +122,12 @@ Limit = Literal[
     "throttle",
     "suspension",
 ]
+PressureLevel = Literal[
+    "none",
+    "soft",
+    "hard",
+    "stop",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,12 +223,36 @@ class PriorityEvent:
     """Null when the event asks for no capacity."""
 
 
-Record = TrustLevel | TrustChange | RateLimitDecision | PriorityEvent
+@dataclass(frozen=True, kw_only=True)
+class Pressure:
+    """How far a source partition or a pool is behind, and what those who feed it shall do. Kafka key: the concern."""
+
+    concern: str
+    """A source partition like kaizen.events/3, or a pool like priority.urgent."""
+    level: PressureLevel
+    reason: str
+    """For people."""
+    since: int
+    """When the level began."""
+    expires_at: int
+    """From then on the level counts as none."""
+    lag: int
+    """Records that wait."""
+    drain_ms: int | None
+    """How long they take at the present rate; null: they are not worked on."""
+    accepts: float
+    """0..1: the part of what comes that leaves room to drain within half a minute."""
+    said_by: str
+    """The controller."""
+
+
+Record = TrustLevel | TrustChange | RateLimitDecision | PriorityEvent | Pressure
 
 BY_SCHEMA: dict[str, type[Record]] = {
     "trust_level": TrustLevel,
     "trust_change": TrustChange,
     "ratelimit_decision": RateLimitDecision,
     "priority_event": PriorityEvent,
+    "pressure": Pressure,
 }
 """By the stem of the Avro file."""

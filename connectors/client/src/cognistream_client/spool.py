@@ -183,7 +183,7 @@ def read_spooled(path: Path) -> list[Parcel]:
 
 def _frame(number: int, parcel: Parcel) -> bytes:
     out = io.BytesIO()
-    row = {**parcel._asdict(), "headers": dict(parcel.headers), "number": number}
+    row = {**parcel._asdict(), "number": number}
     fastavro.schemaless_writer(out, _RECORD, row)
     data = out.getvalue()
     return _HEAD.pack(len(data), zlib.crc32(data)) + data
@@ -198,8 +198,7 @@ def _rows(path: Path) -> Iterator[Numbered]:
         if len(body) < length or zlib.crc32(body) != check:
             break
         row: Any = fastavro.schemaless_reader(io.BytesIO(body), _RECORD, None)
-        number, headers = row.pop("number"), list(row.pop("headers").items())
-        yield number, Parcel(**row, headers=headers)
+        yield row.pop("number"), Parcel(**row)
         at += _HEAD.size + length
     if at < len(data):
         _log.warning(
