@@ -55,8 +55,8 @@ class Rules:
     """Least time between two changes."""
     lifetime_ms: int = 60 * SECOND_MS
     """How long a level holds unless it is said again."""
-    relief_s: float = 30
-    """`accepts` leaves room to work off in this time what waits."""
+    relief: float = 0.5
+    """How much less is accepted the more waits: of what may wait, the part above the lowest step counts so much."""
     source_limit: int = 100_000
     """Records that may wait in a source partition."""
     pool_limits: dict[str, int] = field(
@@ -129,7 +129,7 @@ def judge(before: Pressure | None, reading: Reading, limit: int, now_ms: int, ru
         _reason(reading, limit, rules),
         max(0, reading.lag),
         None if reading.drain_s == inf else round(reading.drain_s * SECOND_MS),
-        _accepts(reading, rules),
+        _accepts(reading, limit, rules),
     )
 
 
@@ -153,12 +153,16 @@ def _asked(reading: Reading, limit: int, rules: Rules, steps: tuple[float, ...],
     return highest
 
 
-def _accepts(reading: Reading, rules: Rules) -> float:
-    """The rate that lets what waits drain in `relief_s`, as a part of what comes: 1 / (in/out + drain/relief)."""
+def _accepts(reading: Reading, limit: int, rules: Rules) -> float:
+    """Out / in, and less the more waits.
+
+    Senders keep to 1.1 times what is accepted. So they settle where something always waits and the worker is never
+    idle, instead of swinging between free and held.
+    """
     if reading.rate_out <= 0:
         return 0.0 if reading.lag > 0 else 1.0
-    load = reading.rate_in / reading.rate_out + reading.drain_s / rules.relief_s
-    return 1 / max(1.0, load)
+    excess = max(0.0, reading.lag / limit - rules.steps[0])
+    return 1 / max(1.0, reading.rate_in / reading.rate_out * (1 + rules.relief * excess))
 
 
 def _reason(reading: Reading, limit: int, rules: Rules) -> str:

@@ -142,8 +142,8 @@ def test_what_is_accepted_is_a_share(reading: Reading) -> None:
 
 def test_what_is_accepted_leaves_room_to_drain() -> None:
     assert judge(None, Reading(0, 500, 1_000), LIMIT, START, RULES).accepts == 1
-    half = judge(None, Reading(15_000, 1_500, 1_000), LIMIT, START, RULES)
-    assert half.accepts == pytest.approx(0.5)
+    assert judge(None, Reading(40_000, 2_000, 1_000), LIMIT, START, RULES).accepts == pytest.approx(0.5)
+    assert judge(None, Reading(80_000, 2_000, 1_000), LIMIT, START, RULES).accepts == pytest.approx(0.5 / 1.2)
     assert judge(None, Reading(1, 1_000, 0), LIMIT, START, RULES).accepts == 0
 
 

@@ -64,7 +64,8 @@ class Obedience:
         """
         place = self._place(handle.parcel.topic.removeprefix(self._prefix), handle.parcel.key)
         told = self._situation.worst(handle.consequence, place, now_ms())
-        found = verdict(handle.consequence, level_of(told) if told else Level.NONE, handle.event_id)
+        level, paced = (level_of(told), told.concern in self._throttles) if told else (Level.NONE, False)
+        found = verdict(handle.consequence, level, handle.event_id, paced=paced)
         room = self.rooms.of(handle.consequence)
         if told and found is Verdict.LEAVE_OUT:
             return _leave_out(handle, told)
@@ -101,6 +102,12 @@ class Obedience:
             throttle.answered(time.monotonic(), told.accepts if handle.error is None else 0.0)
 
     def _on_tick(self) -> None:
+        pressing = {told.concern for told in self.pressing}
+        with self._answers:
+            self._throttles = {name: one for name, one in self._throttles.items() if name in pressing}
+        self._set_linger()
+
+    def _set_linger(self) -> None:
         wanted = max(SOFT_LINGER, 10 * self._usual) if self._situation.on else self._usual
         if wanted == self._linger or time.monotonic() < self._try_again:
             return

@@ -6,7 +6,7 @@ concerned by its own partition and by the pool that its like end up in: `priorit
 
 | | background | normal | vital |
 |---|---|---|---|
-| soft | one in ten is sent | sent | sent |
+| soft | one in ten is sent | sent; paced if it was before | sent |
 | hard | waits | paced | sent |
 | stop | waits | waits | sent |
 
@@ -54,12 +54,17 @@ _OPENS_AT: Final = {Consequence.BACKGROUND: Level.NONE, Consequence.NORMAL: Leve
 """Highest level at which what waited is sent."""
 
 
-def verdict(consequence: Consequence, level: Level, event_id: str) -> Verdict:
-    """What becomes of an event; which samples are sent follows from their ids, so a repeat shares the fate."""
+def verdict(consequence: Consequence, level: Level, event_id: str, *, paced: bool = False) -> Verdict:
+    """What becomes of an event; which samples are sent follows from their ids, so a repeat shares the fate.
+
+    `paced`: events like it were paced before. That ends with all pressure, else senders would swing between both.
+    """
     if consequence is Consequence.VITAL or level is Level.NONE:
         return Verdict.SEND
     if level is Level.SOFT:
-        return Verdict.SEND if consequence is Consequence.NORMAL or _is_sample(event_id) else Verdict.LEAVE_OUT
+        if consequence is Consequence.NORMAL:
+            return Verdict.PACE if paced else Verdict.SEND
+        return Verdict.SEND if _is_sample(event_id) else Verdict.LEAVE_OUT
     return Verdict.PACE if level is Level.HARD and consequence is Consequence.NORMAL else Verdict.WAIT
 
 

@@ -241,7 +241,7 @@ class Pressure:
     drain_ms: int | None
     """How long they take at the present rate; null: they are not worked on."""
     accepts: float
-    """0..1: the part of what comes that leaves room to drain within half a minute."""
+    """0..1: the part of what comes that can be taken, less the more waits."""
     said_by: str
     """The controller."""
 

@@ -16,10 +16,12 @@ from math import exp
 from typing import Final
 
 K: Final = 1.1
-WINDOW: Final = 10.0
+WINDOW: Final = 4.0
 """Seconds after which what was counted is worth 1/e."""
 LEAST: Final = 1.0
 """Events per second that pass in any case: somebody must find out that there is room again."""
+LEARN: Final = 1.0
+"""Seconds in which a sender learns its own rate before it holds itself back."""
 BURST: Final = 0.05
 """Seconds by which somebody who slept may catch up."""
 
@@ -66,7 +68,7 @@ class Throttle:
 
     def _gap(self) -> float:
         """Seconds between two events: none while nothing is too much."""
-        if self.held_back == 0 or self._seconds == 0:
+        if self.held_back == 0 or self._seconds < LEARN:
             return 0.0
         return 1 / max(LEAST, self._requests * (1 - self.held_back) / self._seconds)
 
