@@ -58,7 +58,7 @@ def serve(where: socket.socket, ring: KeyRing, redis: str | None) -> None:
     async def bare(body: dict[str, Any]) -> dict[str, Any]:
         return body
 
-    config = uvicorn.Config(app, log_config=None, access_log=False)
+    config = uvicorn.Config(app, log_config=None, access_log=False, server_header=False, proxy_headers=False)
     uvloop.run(uvicorn.Server(config).serve(sockets=[where]))
 
 

@@ -16,14 +16,16 @@ from starlette.exceptions import HTTPException
 
 from connectors.gateway import agent_routes, checks, events_routes, standing, stream_routes
 from connectors.gateway.access import Gateway
-from connectors.gateway.problems import Problem, wrong
+from connectors.gateway.problems import Problem, fault, wrong
 
 
 def app_of(gateway: Gateway) -> FastAPI:
     """The ASGI application."""
-    app = FastAPI(title="cognistream gateway", version="1", docs_url=None, redoc_url=None, redirect_slashes=False)
+    app = checks.ShortWay(
+        title="cognistream gateway", version="1", docs_url=None, redoc_url=None, redirect_slashes=False
+    )
     _problems(app)
-    app.router.routes.insert(0, checks.short_way(gateway))
+    app.check = checks.check_of(gateway)
     app.include_router(checks.router_of(gateway))
     app.include_router(agent_routes.router_of(gateway))
     if gateway.publishing is not None:
@@ -52,6 +54,4 @@ def _problems(app: FastAPI) -> None:
     app.add_exception_handler(Problem, told(lambda error: error))
     app.add_exception_handler(RequestValidationError, told(in_path))
     app.add_exception_handler(HTTPException, told(of_status))
-    app.add_exception_handler(
-        Exception, told(lambda _: Problem(500, "fault", "a fault of the gateway; its log says which"))
-    )
+    app.add_exception_handler(Exception, told(lambda _: fault()))

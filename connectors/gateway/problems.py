@@ -65,6 +65,11 @@ class Problem(Exception):
         return Response(json.dumps(self.details()), self.status, self.headers, MEDIA_TYPE)
 
 
+def fault() -> Problem:
+    """500 for what nobody foresaw."""
+    return Problem(500, "fault", "a fault of the gateway; its log says which")
+
+
 def wrong_fields(error: ValidationError) -> Problem:
     """400 for what is no JSON at all, else 422 with every field that is wrong."""
     problems = error.errors(include_url=False, include_context=False, include_input=False)
