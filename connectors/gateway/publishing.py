@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from cognistream_client import ClientError, LeftOut, Event, Publisher
+from cognistream_client import ClientError, Event, LeftOut, Publisher
 from connectors import metrics
 from connectors.gateway.drafts import Draft
 from connectors.gateway.gcra import Bucket
