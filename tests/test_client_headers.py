@@ -69,7 +69,7 @@ def test_what_the_cloudevents_library_sends_is_as_if_we_had_sent_it() -> None:
     }
     value, unwritten = encode("kaizen.events", vars(EVENT), LocalIds()), cast("Any", Bytes())
     sent = to_binary(CloudEvent(attributes, value), unwritten, key_mapper=lambda event: event.get_subject())
-    read: Any = dict(headers(EVENT, b"acme/\xc3\xa9", "/kaizen"))
+    read: Any = dict(headers(EVENT, b"acme/\xc3\xa9", b"/kaizen"))
     again = from_binary(KafkaMessage(read, sent.key, sent.value), unwritten)
     assert from_binary(sent, unwritten).get_attributes() == again.get_attributes()
     assert str(sent.key).encode() == b"acme/\xc3\xa9"

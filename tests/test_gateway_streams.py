@@ -75,7 +75,7 @@ def making(settings: Settings, keys: Keys, **limits: int) -> Callable[[], tuple[
 
     def made() -> tuple[Gateway, Streams]:
         streams = Streams(settings.confluent(), settings.topic, IDS, StreamLimits(**limits), active)
-        return Gateway(checker(), keys.ring, lambda: NOW, list, streams), streams
+        return Gateway(checker(), keys.ring, lambda: NOW, streams=streams), streams
 
     return made
 
