@@ -96,7 +96,9 @@ async def _limits(settings: Settings, rules: Rules) -> AsyncIterator[LimitStore]
 async def _publishing(settings: Settings, rules: Rules, limits: LimitStore) -> AsyncIterator[Publishing]:
     turns = _turns(settings)
     try:
-        publisher = EventPublisher(settings.confluent(), prefix=settings.prefix, registry=settings.registry_url)
+        publisher = EventPublisher(
+            settings.confluent(), prefix=settings.prefix, registry=settings.registry_url, obeys=False
+        )
     except ClientError as error:
         raise CognistreamError(str(error)) from error
     try:

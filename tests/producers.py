@@ -63,8 +63,9 @@ def _install(folder: Path) -> None:
             shutil.copy(file, new)
         npm = [str(NODE / "bin" / "node"), str(NODE / "lib/node_modules/npm/bin/npm-cli.js"), "ci"]
         done = subprocess.run(
-            [*npm, "--ignore-scripts", "--no-audit", "--no-fund"], cwd=new, capture_output=True, text=True, check=False
-        )
+            [*npm, "--ignore-scripts", "--no-audit", "--no-fund"], cwd=new, capture_output=True, text=True, check=False,
+            env=os.environ | {"NODE_USE_SYSTEM_CA": "1"},
+        )  # fmt: skip
         assert done.returncode == 0, done.stderr
         new.rename(folder)
 

@@ -95,6 +95,7 @@ def test_what_a_person_waits_for_is_not_background() -> None:
     event = KaizenEvent(tenant_id="a", agent_id="b", event_type="policy_evaluated")
     assert consequence_of(event) is Consequence.BACKGROUND
     assert consequence_of(replace(event, user_facing=True)) is Consequence.NORMAL
+    assert consequence_of(replace(event, decision="DENY")) is Consequence.VITAL
 
 
 def test_an_event_is_concerned_by_its_partition_and_by_its_pool() -> None:

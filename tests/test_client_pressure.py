@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cognistream_client import Event, KaizenEvent, LeftOut, Publisher, follower
+from cognistream_client import Event, KaizenEvent, LeftOut, NotDelivered, Publisher, follower
 from cognistream_client.follower import TOPIC
 from connectors.admin import TopicAdmin
 from connectors.publisher import Publisher as Teller
@@ -163,7 +163,11 @@ def test_without_a_spool_what_would_have_to_wait_fails(kafka: str, fleet: str, s
     say("stop")
     with Publisher(kafka, prefix=fleet) as publisher:
         hears(publisher, "stop")
+        assert isinstance(publisher.publish(BACKGROUND).error, LeftOut)
+        publisher.flush()
         assert isinstance(publisher.publish(NORMAL).error, LeftOut)
+        with pytest.raises(NotDelivered, match="normal event"):
+            publisher.flush()
         assert publisher.publish(VITAL).wait(30).offset is not None
 
 

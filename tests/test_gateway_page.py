@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import uvicorn
 
-from agents.gateway import serving
+from agents.serving import serving
 from agents.settings import Settings
 
 from .publishing_gateway import Shelf, shelf

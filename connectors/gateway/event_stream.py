@@ -120,6 +120,8 @@ def _rows(lines: Sequence[tuple[int, bytes]], key: ApiKey, trace: bytes | None, 
             rows.append(_Row(number, draft, *events_of([draft], key.tenant_id, filling)))
         except Problem as problem:
             results.refuse(number, problem)
+            if results.refused > MOST_REFUSED:
+                break
     return rows
 
 

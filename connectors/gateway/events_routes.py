@@ -75,7 +75,7 @@ def router_of(gateway: Gateway, publishing: Publishing) -> APIRouter:
         """Publish one event or many; answered when Kafka has acknowledged all of them."""
         allow(key, "publish")
         begun = time.perf_counter()
-        with publishing.entered():
+        with publishing.entered(key):
             media = media_of(request)
             if media == NDJSON:
                 return await _streamed(publishing, request, key, idempotency_key)

@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from cognistream_client import ClientError, Event, LeftOut, Publisher
+from cognistream_client import ClientError, Event, Publisher
 from connectors import metrics
 from connectors.gateway.drafts import Draft
 from connectors.gateway.gcra import Bucket
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 
 AT_ONCE: Final = 64
 """Requests that publish at the same time; each holds a body, or a part of a stream."""
+OF_A_KEY: Final = 16
+"""Those of one key."""
 KAFKA_S: Final = 20.0
 """Seconds within which Kafka acknowledges all events of a request."""
 
@@ -52,18 +55,20 @@ class Publishing:
     limits: LimitStore
     bucket: Bucket
     turns: Turns
-    _busy: int = field(default=0, init=False)
+    _busy: Counter[str] = field(default_factory=Counter, init=False)
 
     @contextmanager
-    def entered(self) -> Iterator[None]:
-        """One of the requests at once. Raises Problem 503 when there are too many."""
-        if self._busy >= AT_ONCE:
+    def entered(self, key: ApiKey) -> Iterator[None]:
+        """One of the requests at once, of which no key has all. Raises Problem: 429, 503."""
+        if self._busy[key.number] >= OF_A_KEY:
+            raise Problem(429, "busy", f"a key may have {OF_A_KEY} requests that publish at once", headers=_AGAIN)
+        if self._busy.total() >= AT_ONCE:
             raise Problem(503, "busy", "as many requests publish as the gateway serves at once", headers=_AGAIN)
-        self._busy += 1
+        self._busy[key.number] += 1
         try:
             yield
         finally:
-            self._busy -= 1
+            self._busy -= Counter((key.number,))
 
     async def charge(self, key: ApiKey, events: int) -> dict[str, str]:
         """Take `events` from the key's bucket; the headers that tell what is left. Raises Problem: 413, 429, 503."""
@@ -88,9 +93,6 @@ class Publishing:
             async with asyncio.timeout(KAFKA_S):
                 handles = await self.publisher.publish_many_async(events, [draft.origin for draft in drafts])
                 await handles
-        except LeftOut as error:
-            told = f"{error}; send the request again later, with the same event ids"
-            raise Problem(503, "behind", told, headers=_AGAIN) from None
         except (ClientError, TimeoutError) as error:
             log.error("events were not acknowledged: %s", error)
             told = "Kafka did not acknowledge every event; send the request again, with the same event ids"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Final
 
-from .events import Event, KaizenEvent
+from .events import Event, KaizenEvent, PolicyDecision
 
 
 class Consequence(Enum):
@@ -46,10 +46,14 @@ VITAL: Final = {
 }
 
 
+REFUSALS: Final[set[PolicyDecision]] = {"DENY", "ESCALATE"}
+"""Decisions of a policy that the audit must hear of."""
+
+
 def consequence_of(event: Event) -> Consequence:
     """What hangs on `event`."""
     kind = event.event_type
-    if kind in VITAL or (isinstance(event, KaizenEvent) and event.security_relevant):
+    if kind in VITAL or (isinstance(event, KaizenEvent) and (event.security_relevant or event.decision in REFUSALS)):
         return Consequence.VITAL
     if kind in BACKGROUND and not (isinstance(event, KaizenEvent) and event.user_facing):
         return Consequence.BACKGROUND

@@ -20,7 +20,6 @@ Write = Callable[[Any], bytes]
 NULL: Final = b"\x00"
 SOME: Final = b"\x02"
 """Branches of a union of null and a type."""
-BOOLEANS: Final = {False: b"\x00", True: b"\x01"}
 TENANT: Final = re.compile(r"[a-z0-9-]{1,64}")
 MAX_TEXT: Final = 1 << 30
 """For texts without a limit of their own: the event as a whole has one."""
@@ -94,6 +93,13 @@ def integer(bits: int, before: bytes = b"", *, negative: bool) -> Write:
     return write
 
 
+def boolean(value: bool) -> bytes:
+    """True or False; 1 and 0 are numbers."""
+    if type(value) is not bool:
+        raise Unfit
+    return b"\x01" if value else b"\x00"
+
+
 def moment(value: int) -> bytes:
     """A time in milliseconds that also a header can tell."""
     if type(value) is not int or not 0 <= value < _YEAR_10000:
@@ -120,9 +126,9 @@ def symbols(names: list[str], before: bytes = b"", *, unknown: bool) -> Write:
 
 def texts(value: Mapping[str, str]) -> bytes:
     """A map of texts."""
-    if not value:
-        return NULL
     pairs = [_text(part) for pair in value.items() for part in pair]
+    if not pairs:
+        return NULL
     return b"".join([number(len(value)), *pairs, NULL])
 
 

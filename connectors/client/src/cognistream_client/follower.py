@@ -19,6 +19,7 @@ from .identity import now_ms
 from .pressure import Situation
 from .reader import Reader
 from .records import Pressure
+from .registry import Registry
 
 TOPIC: Final = "pressure"
 LOOK_AGAIN: Final = 30.0
@@ -35,7 +36,12 @@ class Follower:
     """Feeds `situation` until it is closed; `on_tick` is called every fifth of a second, in its thread."""
 
     def __init__(
-        self, cluster: Mapping[str, Any], prefix: str, situation: Situation, on_tick: Callable[[], None]
+        self,
+        cluster: Mapping[str, Any],
+        prefix: str,
+        situation: Situation,
+        registry: Registry | None,
+        on_tick: Callable[[], None],
     ) -> None:
         self.partitions: dict[str, int] = {}
         """Of the source topics (without prefix) that the controller spoke of."""
@@ -43,7 +49,7 @@ class Follower:
         self._prefix = prefix
         self._situation = situation
         self._on_tick = on_tick
-        self._reader = Reader(TOPIC, None)
+        self._reader = Reader(TOPIC, registry)
         self._halt = threading.Event()
         self._thread = threading.Thread(target=self._run, name="cognistream-client-pressure", daemon=True)
         self._thread.start()

@@ -162,7 +162,7 @@ def _scalar(name: str, kind: str, before: bytes) -> tuple[Write, str]:
             write = fields.text(0, most, before)
             return fields.remembered(write, _FEW) if name in _REPEATING else write, told
         case "boolean":
-            return fields.BOOLEANS.__getitem__, "True or False"
+            return fields.boolean, "True or False"
         case "double":
             return fields.double(before, negative=negative), f"a finite number{sign}"
         case _:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, NamedTuple, overload
 
 from .consequence import Consequence
@@ -36,12 +38,19 @@ _GONE: Final = Parcel("", b"", b"", 0, {})
 _log = logging.getLogger(__name__)
 
 
+_BEAT: Final = 0.001
+"""Seconds after which an event loop that waits takes in what Kafka answered."""
+
+
 class Fates:
-    """Where all handles of a publisher are waited for."""
+    """Where all handles of a publisher are waited for. `serve` takes in what Kafka answered meanwhile."""
 
     def __init__(self) -> None:
         self.changed = threading.Condition()
         self.waiters = 0
+        self.serve: Callable[[], None] = lambda: None
+        self._awaiting: Counter[asyncio.AbstractEventLoop] = Counter()
+        """How many wait in each loop; 0 until its last beat."""
 
     def tell(self) -> None:
         """Wake whoever waits; costs nothing when nobody does."""
@@ -57,6 +66,28 @@ class Fates:
                 return self.changed.wait_for(until, timeout)
             finally:
                 self.waiters -= 1
+
+    @contextmanager
+    def awaited(self, loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+        """Answers are taken in by the loop that waits for them: another thread would have to get the interpreter's
+        lock from it for each, which takes milliseconds while the loop is busy.
+        """
+        if loop not in self._awaiting:
+            for closed in [one for one in self._awaiting if one.is_closed()]:
+                del self._awaiting[closed]
+            loop.call_later(_BEAT, self._beat, loop)
+        self._awaiting[loop] += 1
+        try:
+            yield
+        finally:
+            self._awaiting[loop] -= 1
+
+    def _beat(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not self._awaiting[loop]:
+            del self._awaiting[loop]
+            return
+        loop.call_later(_BEAT, self._beat, loop)
+        self.serve()
 
 
 class Handle:
@@ -114,7 +145,8 @@ class Handle:
             loop = asyncio.get_running_loop()
             told: asyncio.Future[None] = loop.create_future()
             self.add_done_callback(lambda _: _tell(loop, told))
-            yield from told
+            with self._fates.awaited(loop):
+                yield from told
         return self.wait()
 
     def settle(self, error: ClientError | None = None) -> None:

@@ -42,6 +42,7 @@ class Line:
         self._polling = threading.Lock()
         self._served = False
         self._ending = threading.Event()
+        fates.serve = self.serve
         self._thread = threading.Thread(target=self._hear, name="cognistream-client-line", daemon=True)
         self._thread.start()
 

@@ -18,6 +18,7 @@ from .identity import now_ms
 from .line import Line
 from .pressure import Level, Place, Verdict, level_of, partitioner, verdict
 from .records import Pressure
+from .registry import Registry
 from .throttle import Throttle
 from .waiting_room import Rooms
 
@@ -32,7 +33,14 @@ class Obedience:
     """Of one publisher, whose `lock` is held by whoever calls `weigh`."""
 
     def __init__(
-        self, cluster: Mapping[str, Any], prefix: str, linger: float, line: Line, lock: threading.Lock, rooms: Rooms
+        self,
+        cluster: Mapping[str, Any],
+        prefix: str,
+        linger: float,
+        registry: Registry | None,
+        line: Line,
+        lock: threading.Lock,
+        rooms: Rooms,
     ) -> None:
         self.rooms = rooms
         self._situation = rooms.situation
@@ -44,7 +52,7 @@ class Obedience:
         self._throttles: dict[str, Throttle] = {}
         self._answers = threading.Lock()
         """Guards the throttles: answers come in other threads."""
-        self._follower = Follower(cluster, self._prefix, self._situation, self._on_tick)
+        self._follower = Follower(cluster, self._prefix, self._situation, registry, self._on_tick)
         self._place = partitioner(self._follower.partitions.get)
 
     @property

@@ -21,7 +21,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from .catalog import id_of
 from .cloudevents import HERE, Origin, headers
-from .consequence import consequence_of
+from .consequence import Consequence, consequence_of
 from .errors import ClientError, InvalidEvent, NotDelivered, PublisherClosed
 from .events import Event
 from .forms import FORMS
@@ -55,7 +55,7 @@ class Publisher:
     four fifths, their handles fail with SpoolFull; for all others `publish` raises when it is full.
 
     While cognistream is behind and says so, background events are sampled (LeftOut), then wait in the spool, and others
-    are paced; see docs/publishing.md.
+    are paced; see docs/publishing.md. Without `obeys` it does not listen to that: for a gateway, whose callers wait.
     """
 
     def __init__(
@@ -71,9 +71,11 @@ class Publisher:
         spool_bytes: int = 256 << 20,
         when_full: WhenFull = "block",
         registry: str | None = None,
+        obeys: bool = True,
     ) -> None:
         cluster = {"bootstrap.servers": kafka} if isinstance(kafka, str) else dict(kafka)
-        ids = id_of if registry is None else Registry(registry).id_of
+        known = None if registry is None else Registry(registry)
+        ids = id_of if known is None else known.id_of
         self._to = {kind: _Address(kind, prefix, source, ids) for kind in FORMS}
         self._fates = Fates()
         self._lock = threading.Lock()
@@ -90,7 +92,9 @@ class Publisher:
         if kept is not None:
             self._keeper = Keeper(kept, self._line, self._fates, self._lock, spool_bytes, when_full, poll)
         rooms = Rooms(self._keeper, self._line, self._fates, self._lock, spool_bytes, when_full, poll)
-        self._obedience = Obedience(cluster, prefix, linger, self._line, self._lock, rooms)
+        self._obedience: Obedience | None = None
+        if obeys:
+            self._obedience = Obedience(cluster, prefix, linger, known, self._line, self._lock, rooms)
 
     def publish(self, event: Event) -> Handle:
         """Send `event`; its handle says when it is safe. Waits only while the queue, or the spool, is full.
@@ -150,7 +154,7 @@ class Publisher:
     @property
     def pressure(self) -> tuple[Pressure, ...]:
         """What cognistream says of partitions and pools that are behind; empty while all keep up."""
-        return self._obedience.pressing
+        return self._obedience.pressing if self._obedience else ()
 
     def close(self) -> None:
         """Flush, send what is in the spool if Kafka answers, and let go of the cluster."""
@@ -162,7 +166,8 @@ class Publisher:
             self.flush()
         finally:
             self._fates.wait(lambda: not any(keeper.may_soon_be_empty for keeper in self._keepers()), self._within)
-            self._obedience.close()
+            if self._obedience:
+                self._obedience.close()
             for keeper in self._keepers():
                 keeper.close()
             self._line.close()
@@ -182,7 +187,7 @@ class Publisher:
         await asyncio.to_thread(self.close)
 
     def _keepers(self) -> list[Keeper]:
-        return [*([self._keeper] if self._keeper else []), *self._obedience.rooms]
+        return [*([self._keeper] if self._keeper else []), *(self._obedience.rooms if self._obedience else [])]
 
     def _handle(self, event: Event, timestamp: int) -> Handle:
         address = self._address(type(event), None)
@@ -218,7 +223,9 @@ class Publisher:
             if self._closed:
                 raise PublisherClosed("the publisher is closed; make a new one, one for the life of the service")
             self._number = handle.number = number = self._number + 1
-            if self._obedience.on and (weighed := self._obedience.weigh(handle)) is not None:
+            if self._obedience and self._obedience.on and (weighed := self._obedience.weigh(handle)) is not None:
+                if handle.error is not None and handle.consequence is not Consequence.BACKGROUND:
+                    self._note(handle.error)
                 return weighed
             if self._keeper and self._keeper.on:
                 return self._keeper.offer(handle)
@@ -248,9 +255,13 @@ class Publisher:
 
     def _fail(self, handle: Handle, error: KafkaError) -> None:
         failure = NotDelivered(f"event {handle.event_id} for {handle.parcel.topic} was not delivered: {error.str()}")
+        self._note(failure)
+        handle.settle(failure)
+
+    def _note(self, failure: ClientError) -> None:
+        """A failure that `flush` has to tell."""
         self._failed += 1
         self._first_failure = self._first_failure or failure
-        handle.settle(failure)
 
 
 _HOPELESS: Final = NEVER | {
