@@ -28,6 +28,7 @@ from schemas.errors import CognistreamError
 
 HOST = "127.0.0.1"
 HUSH = ("--sun-misc-unsafe-memory-access=allow", "--enable-native-access=ALL-UNNAMED", "-Djava.awt.headless=true")
+_TAKEN = ("Address already in use", "BindException", "already bound")
 _READY_WITHIN = 180.0
 _STOP_WITHIN = 30.0
 
@@ -112,7 +113,7 @@ class LocalServer(ABC, Generic[R]):
         with self._alone():
             running = self.status()
             if running is None:
-                return self._start(port, report)
+                return self._start_on_free_ports(port, report)
             if port not in (0, running.port):
                 raise ServerNotStarted(
                     f"{self.NAME} already runs on port {running.port}: stop it first, or leave the port out"
@@ -152,6 +153,15 @@ class LocalServer(ABC, Generic[R]):
         with (self.folder / ".lock").open("w") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
+
+    def _start_on_free_ports(self, port: int, report: Report) -> R:
+        """A port that was free may be another's before the server comes to it: then it gets new ones, once."""
+        try:
+            return self._start(port, report)
+        except ServerNotStarted as error:
+            if port or not any(sign in str(error) for sign in _TAKEN):
+                raise
+            return self._start(port, report)
 
     def _start(self, port: int, report: Report) -> R:
         installed = self._install(report)

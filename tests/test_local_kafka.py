@@ -86,6 +86,24 @@ def test_a_taken_port_is_named(local: LocalKafka) -> None:
 
 
 @pytest.mark.kafka
+def test_a_port_that_was_lost_to_another_while_it_started_is_replaced(
+    local: LocalKafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = LocalKafka._ports
+    with socket.create_server((HOST, 0)) as others:
+        lost = iter([others.getsockname()[1]])
+
+        def ports(kafka: LocalKafka, port: int) -> tuple[int, int]:
+            own, inner = free(kafka, port)
+            return own, next(lost, inner)
+
+        monkeypatch.setattr(
+            LocalKafka, "_ports", lambda kafka, port: (free(kafka, port)[0], next(lost, free(kafka, 0)[1]))
+        )
+        assert local.start().alive
+
+
+@pytest.mark.kafka
 def test_a_broker_that_gives_up_says_why(local: LocalKafka, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(local_kafka.PROPERTIES, "num.io.threads", "0")
     with pytest.raises(ServerNotStarted, match=r"num\.io\.threads"):
